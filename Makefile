@@ -1,0 +1,53 @@
+# The two commands of the README: `make demo` and `make test`. Everything runs in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+CONSTRAINTS := requirements/constraints.txt
+DEMO := build/demo
+export PIP_CONSTRAINT := $(abspath $(CONSTRAINTS))
+
+.PHONY: help demo test test-all check format schemas bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "h4hc needs Python 3.11 or newer; run: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: $(BIN)/python pyproject.toml setup.py $(CONSTRAINTS) passes/core/native.c
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) install --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.base ## compile the example hybrid subnet for npu+cim, verify the bundle, say where the report is
+	$(BIN)/h4hc compile examples/hybrid_subnet.onnx --target npu+cim --budget 20ms --output $(DEMO)
+	$(BIN)/h4hc verify $(DEMO) --model examples/hybrid_subnet.onnx
+	@echo "Report: $(abspath $(DEMO))/report.html"
+
+test: $(VENV)/.dev ## the tests (a few minutes)
+	$(BIN)/pytest -n auto
+
+test-all: $(VENV)/.dev ## the tests and the long checks: every model of the ONNX backend suite
+	$(BIN)/pytest -n auto
+	$(BIN)/python -m tests.suite.backend
+
+check: $(VENV)/.dev ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## the benchmarks whose tables stand in the README
+	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/compile_speed.py
+
+clean: ## remove what make made
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,61 @@
+"""The errors that h4hc raises on purpose. Everything else is a bug.
+
+A message is one line that says what is wrong, where, and what to do about it. The command
+line prints it and leaves with `exit_code`; a library user catches `H4hcError`.
+"""
+
+from __future__ import annotations
+
+
+class H4hcError(Exception):
+    """Base of all errors that are addressed to a person.
+
+    `code` is a short stable slug (for example ``external-data-escape``) that programs may
+    match on; `hint` says what to do.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, code: str = "error", hint: str = "") -> None:
+        super().__init__(one_line(message))
+        self.code = code
+        self.hint = one_line(hint)
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message}; {self.hint}" if self.hint else message
+
+
+class ModelError(H4hcError):
+    """The ONNX model cannot be read or is not one that h4hc can compile."""
+
+
+class TargetError(H4hcError):
+    """The target description is missing, malformed or inconsistent."""
+
+
+class OptionError(H4hcError):
+    """An option or argument makes no sense for this model or target."""
+
+
+class BundleError(H4hcError):
+    """A bundle folder is missing a file or cannot be read."""
+
+
+class InfeasibleError(H4hcError):
+    """No schedule exists: something needed is more than what the target has."""
+
+    exit_code = 1
+
+
+class CheckFailedError(H4hcError):
+    """A verification check or a budget failed."""
+
+    exit_code = 1
+
+
+def one_line(text: str) -> str:
+    """`text` with control characters made visible, so that a hostile name prints as one line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,82 @@
+"""The record that the passes fill in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from h4hc.ir.cost import CostTable
+from h4hc.ir.graph import Graph
+from h4hc.ir.placement import Placement
+from h4hc.ir.schedule import Schedule
+from h4hc.ir.target import Target
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from h4hc.backends.base import Backend
+    from h4hc.passes.problem import Simulated
+
+OBJECTIVES = ("latency", "energy", "edp")
+EFFORTS = ("fast", "balanced")
+PRECISIONS = ("int8", "model")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user chooses for one compilation.
+
+    `budget_seconds`: the latency that the schedule must meet (None: no budget). `precision`:
+    ``int8`` plans float tensors as the int8 tensors they are deployed as; ``model`` plans them as
+    stored. `evaluations`: schedules the local search may evaluate (None: from `effort`), so that a
+    result does not depend on the machine's speed. `baselines`: also schedule the model on each
+    accelerator alone, to report against.
+    """
+
+    objective: str = "latency"
+    budget_seconds: float | None = None
+    effort: str = "balanced"
+    precision: str = "int8"
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    evaluations: int | None = None
+    baselines: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the same model costs with one accelerator (and the host) alone: seconds and joules."""
+
+    name: str
+    latency: float
+    energy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The model as the user gave it. `path` is empty for a model passed in memory."""
+
+    name: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """One model on its way through the pipeline. A field is None until the pass that provides it has run.
+
+    `model` is the normalised ONNX model (see `h4hc.frontend.normalise`), `backends` the cost model of
+    each device by name, `simulated` the placement in integers with its trace, which the scheduling passes share.
+    """
+
+    source: Source
+    model: ModelProto
+    target: Target
+    options: Options
+    backends: Mapping[str, Backend]
+    graph: Graph | None = None
+    costs: CostTable | None = None
+    placement: Placement | None = None
+    simulated: Simulated | None = None
+    schedule: Schedule | None = None
+    baselines: tuple[Baseline, ...] = ()

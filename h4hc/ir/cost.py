@@ -1,0 +1,50 @@
+"""What an operator costs on a device, and where that number comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Cost of one kernel on one device in one mode.
+
+    `seconds` is the time the device is busy, `joules` the dynamic energy (static power is
+    charged once per frame by the schedule, see `Schedule`). The `*_seconds` fields are the
+    terms before overlap: they do not add up to `seconds` where the hardware overlaps them.
+    `bound` names the term that decides (``compute``, ``weights``, ``activations``, ``output``,
+    ``command``, ``write``, ``overhead``). `mode` is empty for devices with one way to run a
+    kernel; a CIM device has ``resident`` (weights programmed once, occupying
+    `resident_bytes`) and ``reload`` (weights written every frame, `writes_per_cell` times a cell).
+    `details` is an ordered breakdown for people (tiles, passes, bytes per memory, cycles).
+    """
+
+    seconds: float
+    joules: float
+    utilisation: float
+    source: str = "analytical"
+    bound: str = "compute"
+    mode: str = ""
+    compute_seconds: float = 0.0
+    weight_seconds: float = 0.0
+    activation_seconds: float = 0.0
+    write_seconds: float = 0.0
+    overhead_seconds: float = 0.0
+    resident_bytes: int = 0
+    writes_per_cell: float = 0.0
+    details: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a device cannot run a kernel: one phrase for people."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CostTable:
+    """Per operator (in graph order) and device name: the modes it can run in, or the refusal."""
+
+    rows: tuple[Mapping[str, tuple[Cost, ...] | Refusal], ...]
