@@ -1,0 +1,165 @@
+"""`h4hc compile`: a model and a target in, a bundle out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from h4hc.errors import CheckFailedError, OptionError
+from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, Compilation, Options
+
+if TYPE_CHECKING:
+    from h4hc.compiler import Pass
+
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+@click.command(short_help="Compile an ONNX model for a target and write the bundle.")
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("-t", "--target", default="npu+cim", show_default=True, help="Built-in target, or a YAML file.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("build"), show_default=True,
+              help="Folder of the bundle; an existing bundle there is replaced.")  # fmt: skip
+@click.option("--objective", type=click.Choice(OBJECTIVES), default="latency", show_default=True)
+@click.option("--budget", metavar="TIME", help="Latency budget, for example 20ms; missing it is exit code 1.")
+@click.option("--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True,
+              help="How long to search for a better schedule.")  # fmt: skip
+@click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True,
+              help="Plan float tensors as the int8 they are deployed as, or as stored in the model.")  # fmt: skip
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224",
+              help="Shape of an input with dynamic dimensions.")  # fmt: skip
+@click.option("--verify", "verify", is_flag=True, help="Check the bundle afterwards, as `h4hc verify` does.")
+@click.option("--print-after", "print_after", multiple=True, metavar="PASS", help="Print what a pass made.")
+@click.option("--stop-after", "stop_after", metavar="PASS", help="Stop after a pass; no bundle is written.")
+@click.option("--passes", "list_passes", is_flag=True, help="List the passes and exit.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the time that each pass took.")
+def command(  # the parameters are the command's options
+    model: Path | None,
+    target: str,
+    output: Path,
+    objective: str,
+    budget: str | None,
+    effort: str,
+    precision: str,
+    shapes: tuple[str, ...],
+    verify: bool,
+    print_after: tuple[str, ...],
+    stop_after: str | None,
+    list_passes: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Compile MODEL (ONNX) for a target and write the bundle: schedule, device models, report.
+
+    Exit code 0: done; 1: the latency budget is missed or no schedule fits; 2: bad input.
+    """
+    from h4hc.backends import load_target
+    from h4hc.compiler import Compiler
+
+    compiler = Compiler(load_target(target))
+    names = [step.name for step in compiler.passes()]
+    if list_passes:
+        for step in compiler.passes():
+            click.echo(f"{step.name:<10} {(type(step).__doc__ or '').splitlines()[0]}")
+        return
+    for name in (*print_after, *([stop_after] if stop_after else [])):
+        if name not in names:
+            raise OptionError(f"there is no pass '{name}'", code="option", hint=f"choose from {', '.join(names)}")
+    if model is None:
+        raise click.UsageError("Missing argument 'MODEL'.")
+    options = Options(
+        objective=objective,
+        budget_seconds=parse_time(budget) if budget else None,
+        effort=effort,
+        precision=precision,
+        shapes=dict(parse_shape(text) for text in shapes),
+    )
+    from h4hc.frontend import load_model
+
+    loaded = load_model(model, options.shapes)
+    observe = _observer(print_after, stop_after, verbose)
+    compilation = compiler.compile(loaded.model, options, loaded.source, observe)
+    if stop_after and stop_after != names[-1]:
+        return
+    _finish(compilation, output, model if verify else None, as_json, quiet)
+
+
+def _finish(compilation: Compilation, output: Path, verify: Path | None, as_json: bool, quiet: bool) -> None:
+    """Write the bundle, print the summary, check, and hold the result against the budget."""
+    from h4hc.bundle import load_document, write_bundle
+    from h4hc.cli.summary import print_summary, summary_json
+
+    write_bundle(compilation, output)
+    document = load_document(output)
+    if as_json:
+        click.echo(json.dumps(summary_json(document), indent=2, sort_keys=True))
+    elif not quiet:
+        from rich.console import Console
+
+        print_summary(document, Console())
+        click.echo(f"Bundle: {output}   Report: {output / 'report.html'}")
+    if verify is not None:
+        from h4hc.verify import verify_bundle
+
+        report = verify_bundle(output, verify)
+        if not report.passed:
+            raise CheckFailedError(
+                f"the bundle in {output} fails verification", code="verify", hint=f"see h4hc verify {output}"
+            )
+    schedule, budget = compilation.schedule, compilation.options.budget_seconds
+    if budget is not None and schedule is not None and document["summary"]["latency_seconds"] > budget:
+        raise CheckFailedError(
+            f"latency {document['summary']['latency_seconds'] * 1e3:.3f} ms misses the budget of {budget * 1e3:g} ms",
+            code="budget",
+            hint="see the report for what takes the time",
+        )
+
+
+def _observer(
+    print_after: tuple[str, ...], stop_after: str | None, verbose: bool
+) -> Callable[[Pass, Compilation, float], bool]:
+    def observe(step: Pass, compilation: Compilation, seconds: float) -> bool:
+        if verbose:
+            click.echo(f"{step.name:<10} {seconds * 1e3:8.2f} ms", err=True)
+        if step.name in print_after:
+            from h4hc.cli.tables import print_compilation
+
+            print_compilation(step.name, compilation)
+        return step.name == stop_after
+
+    return observe
+
+
+def parse_time(text: str) -> float:
+    """Seconds of a text such as ``20ms``; raises OptionError."""
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyzµ")
+    unit = text.strip()[len(number) :]
+    try:
+        seconds = float(number) * _SECONDS[unit]
+    except (ValueError, KeyError):
+        raise OptionError(
+            f"'{text}' is not a time", code="option", hint="write a number and a unit, for example 20ms"
+        ) from None
+    if not 0 < seconds < float("inf"):
+        raise OptionError(f"the latency budget '{text}' must be positive", code="option", hint="for example 20ms")
+    return seconds
+
+
+def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Name and extents of a text such as ``input=1x3x224x224``; raises OptionError."""
+    name, separator, extents = text.rpartition("=")
+    try:
+        shape = tuple(int(extent) for extent in extents.lower().replace(",", "x").split("x"))
+    except ValueError:
+        shape = ()
+    if not separator or not name or not shape or any(extent < 1 for extent in shape):
+        raise OptionError(
+            f"'{text}' is not a shape", code="option", hint="write NAME=1x3x224x224 with positive extents"
+        )
+    return name, shape

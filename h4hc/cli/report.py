@@ -1,0 +1,63 @@
+"""`h4hc report`: what an existing bundle says, on the terminal and as a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from h4hc.errors import OptionError
+
+
+@click.command(short_help="Summarise a bundle, or write its HTML report again.")
+@click.argument("build", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the HTML report to FILE."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(build: Path, output: Path | None, as_json: bool) -> None:
+    """Summarise the bundle in the folder BUILD; with -o, also write its HTML report again."""
+    from h4hc.bundle.store import SCHEDULE, load_document
+    from h4hc.bundle.validate import validate_document
+    from h4hc.cli.summary import print_summary, summary_json
+
+    document = load_document(build)
+    validate_document(document, str(build / SCHEDULE))
+    if output is not None:
+        _write_report(document, build, output)
+    if as_json:
+        click.echo(json.dumps(summary_json(document), indent=2, sort_keys=True))
+        return
+    from rich.console import Console
+
+    print_summary(document, Console())
+    if output is not None:
+        click.echo(f"Report: {output}")
+
+
+def _write_report(document: dict[str, Any], build: Path, output: Path) -> None:
+    """Write the page; in the bundle only over its own report, whose new hash goes into the manifest."""
+    from h4hc.bundle.manifest import fingerprint, update_manifest
+    from h4hc.bundle.report import REPORT, render_report
+    from h4hc.bundle.timing import explain
+
+    own = output.resolve() == (build / REPORT).resolve()
+    if not own and output.resolve().is_relative_to(build.resolve()):
+        raise OptionError(
+            f"{output}: is inside the bundle",
+            code="output-in-bundle",
+            hint=f"write {build / REPORT} or a file elsewhere",
+        )
+    page = render_report(document, explain(document)).encode()
+    try:
+        output.write_bytes(page)
+    except OSError as error:
+        raise OptionError(
+            f"{output}: cannot be written: {error.strerror}",
+            code="output-unwritable",
+            hint="choose another file",
+        ) from None
+    if own:
+        update_manifest(build, REPORT, fingerprint([page]))

@@ -1,0 +1,121 @@
+"""The compiler: from an ONNX model to a schedule, one pass after the other.
+
+    compilation = compile_model(load_model("subnet.onnx"), load_target("npu+cim"))
+
+`PASSES` is the pipeline. A pass is a frozen record with a `name`, the fields of `Compilation` it `needs` and
+`provides`, and `run(compilation) -> compilation`. Other packages add passes through the entry-point group
+`h4hc.passes`: an entry is a function that takes the list of passes and returns the list to run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from h4hc.backends.base import Backend, load_backends
+from h4hc.errors import OptionError
+from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, Compilation, Options, Source
+from h4hc.passes.allocate import Allocate
+from h4hc.passes.annotate import Annotate, Row
+from h4hc.passes.fuse import Fuse
+from h4hc.passes.partition import Partition
+from h4hc.passes.schedule import MakeSchedule
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from h4hc.ir.target import Target
+    from h4hc.ir.workload import Kernel
+
+ENTRY_POINTS = "h4hc.passes"
+
+
+class Pass(Protocol):
+    """One step of the pipeline."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+    @property
+    def provides(self) -> tuple[str, ...]: ...
+    def run(self, compilation: Compilation) -> Compilation: ...
+
+
+class Compiler:
+    """A target with its cost models and the costs asked so far: reuse one for many models."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.backends: Mapping[str, Backend] = load_backends(target)
+        self._costs: dict[Kernel, Row] = {}
+
+    def passes(self) -> list[Pass]:
+        """The pipeline, with what other packages add."""
+        pipeline: list[Pass] = [Fuse(), Annotate(self._costs), Partition(), MakeSchedule(), Allocate()]
+        for extend in _third_party():
+            pipeline = list(extend(pipeline))
+        check_pipeline(pipeline)
+        return pipeline
+
+    def compile(
+        self,
+        model: ModelProto,
+        options: Options | None = None,
+        source: Source | None = None,
+        observe: Callable[[Pass, Compilation, float], bool] | None = None,
+    ) -> Compilation:
+        """Compile a normalised model (see h4hc.frontend).
+
+        `observe` is called after each pass with the pass, the compilation and the seconds of CPU time it took; it
+        stops the pipeline by returning True. Raises H4hcError subclasses for what the user can mend.
+        """
+        chosen = options or Options()
+        check_options(chosen)
+        compilation = Compilation(
+            source=source or Source(model.graph.name or "model", "", ""),
+            model=model,
+            target=self.target,
+            options=chosen,
+            backends=self.backends,
+        )
+        for step in self.passes():
+            start = time.process_time()
+            compilation = step.run(compilation)
+            if observe is not None and observe(step, compilation, time.process_time() - start):
+                break
+        return compilation
+
+
+def check_options(options: Options) -> None:
+    """Raise OptionError for a value that does not exist."""
+    for what, value, known in (
+        ("objective", options.objective, OBJECTIVES),
+        ("effort", options.effort, EFFORTS),
+        ("precision", options.precision, PRECISIONS),
+    ):
+        if value not in known:
+            raise OptionError(f"{what} '{value}' is unknown", code="option", hint=f"choose from {', '.join(known)}")
+    if options.budget_seconds is not None and not options.budget_seconds > 0:
+        raise OptionError("the latency budget must be positive", code="option", hint="for example --budget 20ms")
+    if options.evaluations is not None and options.evaluations < 0:
+        raise OptionError("the number of evaluations must not be negative", code="option")
+
+
+def check_pipeline(passes: Sequence[Pass]) -> None:
+    """Raise OptionError if a pass needs what no pass before it provides."""
+    have = {"model"}
+    for step in passes:
+        missing = [field for field in step.needs if field not in have]
+        if missing:
+            raise OptionError(
+                f"pass {step.name} needs {', '.join(missing)}, which no pass before it provides", code="pipeline"
+            )
+        have.update(step.provides)
+
+
+def _third_party() -> Iterable[Callable[[list[Pass]], Iterable[Pass]]]:
+    from importlib.metadata import entry_points
+
+    return [entry.load() for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name)]

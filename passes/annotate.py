@@ -1,0 +1,63 @@
+"""Annotate: what every operator costs on every device.
+
+In:  graph, target. Out: `Compilation.costs`.
+
+Rules:
+1. Each backend is asked once per distinct kernel; answers are kept for as long as the backends are, so a search
+   that reuses them pays for a kernel once.
+2. A device that cannot run a kernel gives its reason; the reason is kept.
+3. An operator that no device can run is an error that names it and every device's reason. No cost is invented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from h4hc.backends.base import Backend
+from h4hc.errors import ModelError
+from h4hc.ir.compilation import Compilation
+from h4hc.ir.cost import Cost, CostTable, Refusal
+from h4hc.ir.graph import Graph, Operator
+from h4hc.ir.workload import Kernel
+
+Row = Mapping[str, tuple[Cost, ...] | Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotate:
+    """Cost of every operator on every device. `cache` maps a kernel to its row."""
+
+    cache: dict[Kernel, Row]
+    name: str = "annotate"
+    needs: tuple[str, ...] = ("graph",)
+    provides: tuple[str, ...] = ("costs",)
+
+    def run(self, compilation: Compilation) -> Compilation:
+        """Provide `costs`."""
+        if compilation.graph is None:
+            raise ValueError("annotate needs a graph")
+        return replace(compilation, costs=cost_table(compilation.graph, compilation.backends, self.cache))
+
+
+def cost_table(graph: Graph, backends: Mapping[str, Backend], cache: dict[Kernel, Row]) -> CostTable:
+    """The costs of all operators of `graph`; raises ModelError if one runs nowhere."""
+    rows = []
+    for operator in graph.operators:
+        row = cache.get(operator.kernel)
+        if row is None:
+            row = {name: backend.costs(operator.kernel) for name, backend in backends.items()}
+            cache[operator.kernel] = row
+        if all(isinstance(entry, Refusal) for entry in row.values()):
+            raise _runs_nowhere(operator, row)
+        rows.append(row)
+    return CostTable(tuple(rows))
+
+
+def _runs_nowhere(operator: Operator, row: Row) -> ModelError:
+    reasons = ", ".join(f"{name}: {entry.reason}" for name, entry in row.items() if isinstance(entry, Refusal))
+    return ModelError(
+        f"node '{operator.name}' ({operator.kind}) runs on no device of the target ({reasons})",
+        code="runs-nowhere",
+        hint="choose a target with a host, or replace the operator",
+    )

@@ -1,0 +1,26 @@
+"""The inner loops of scheduling: compiled where a C compiler was at hand, else in Python; same results."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from h4hc.passes.core.packing import first_fit, reuse_waits
+    from h4hc.passes.core.reference import Problem
+
+    COMPILED = True
+else:
+    try:
+        if os.environ.get("H4HC_PURE_PYTHON"):
+            raise ImportError("asked for the Python version")
+        from h4hc.passes.core._native import Problem, first_fit, reuse_waits
+
+        COMPILED = True
+    except ImportError:
+        from h4hc.passes.core.packing import first_fit, reuse_waits
+        from h4hc.passes.core.reference import Problem
+
+        COMPILED = False
+
+__all__ = ["COMPILED", "Problem", "first_fit", "reuse_waits"]
