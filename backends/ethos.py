@@ -3,7 +3,6 @@
 The array computes a micro-block of outputs (height x width x channels) with a dot product of eight
 input channels each, and works through the output in blocks that fit its buffer. The closed
 forms, and the way the block is chosen, restate what the public Vela compiler (ethos-u-vela 5.2.0) does.
-Its command-issue term is left out: it never decides while activations are in SRAM.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ class Block(NamedTuple):
 class Work(NamedTuple):
     """What a layer costs.
 
-    Cycles of array and output unit together and alone, output cycles of one block, bytes of
+    Cycles of array and output unit together and alone, cycles to drain one block, bytes of
     activations read and written, how often the weights are read, bytes of the first input block and the last
     output block, and the block.
     """
@@ -95,7 +94,7 @@ class Work(NamedTuple):
     cycles: float
     mac_cycles: float
     output_cycles: float
-    block_output_cycles: float
+    drain_cycles: float
     read_bytes: float
     written_bytes: float
     weight_passes: int
@@ -116,14 +115,16 @@ def block_work(array: Array, layer: Layer, block: Block, lut: bool = False, relu
     rate = max(array.output, array.lut if lut else 0.0, array.relu if relu else 0.0)
     mac = block_mac_cycles(array, layer, Block(h, w, d))
     out = h * w * d * rate * layer.width
+    command = (mac + out) / 4  # four commands are in flight
+    m, a = max(mac, command), max(out, command)
     in_h, in_w = _input_extent(array, layer, block)
     fetched = in_h * in_w * _up(d if layer.per_channel else layer.in_c, BRICK) * layer.width
     depth = d if layer.per_channel else _block_input_depth(layer)
     return Work(
-        cycles=max(mac, out) * count + min(mac, out),
+        cycles=max(m, a) * count + min(m, a),
         mac_cycles=mac * count,
         output_cycles=out * count,
-        block_output_cycles=out,
+        drain_cycles=a,
         read_bytes=fetched
         * blocks_xy
         * _ceil(layer.out_c, d)
@@ -142,7 +143,8 @@ def block_mac_cycles(array: Array, layer: Layer, block: Block) -> float:
     nxy = _ceil(block.h, uh) * _ceil(block.w, uw)
     nz = _ceil(block.d, array.ublock_d)
     wide = layer.width if layer.per_channel else 1  # other layers take fewer channels per step instead
-    step = max(DECODER_FLOOR * array.ublock_d // 8, 4 * nxy * wide) + (PIPELINE_DELAY if nxy == 1 else 0)
+    delay = PIPELINE_DELAY if nxy == 1 else 0
+    step = max(DECODER_FLOOR * array.ublock_d // 8, 4 * nxy * wide + delay)
     depth = _block_input_depth(layer)
     total = 0
     for kh in _pieces(layer.kernel_h):

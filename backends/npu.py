@@ -245,7 +245,7 @@ class Npu(Backend):
         """Filling the first and draining the last block, and the scales of unbuffered weights."""
         clock = self.parameters.clock
         scales = ethos.SCALE_BYTES * done.block.d * self.weights.latency * clock / 256
-        tail = max(0.0, scales - done.block_output_cycles) if done.weight_passes == 1 else 0.0
+        tail = max(0.0, scales - done.drain_cycles) if done.weight_passes == 1 else 0.0
         return clock * (done.edge_bytes / self.activations.bandwidth + 2 * self.activations.latency) + tail
 
     def _reduction(self, item: Reduction, width: int, table: bool) -> Effort | Refusal:

@@ -45,6 +45,7 @@ from h4hc.ir.workload import Kernel, Move, Precision, Reduction
 from h4hc.passes.regions import REDUCTIONS, Region, norm_kind, normalising_region, pointwise_region
 
 VIEWS = frozenset(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"])
+_VIEW_CANDIDATES = VIEWS | frozenset(["Cast", "CastLike", "Transpose", "Expand", "Concat"])
 _ARITHMETIC = frozenset(
     ["Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "MatMul", "MatMulInteger", "QLinearMatMul", "Gemm", "Einsum"]
 )
@@ -146,12 +147,12 @@ class Fuser:
         if node.op not in ("DequantizeLinear", "Expand", "Pad") or not self.graph.only_reader(node.outputs[0]):
             return False
         reader = self.graph.readers(node.outputs[0])[0]
-        if len(self.graph.runtime_inputs(node)) != 1 or is_view(self.graph, reader):
+        if len(node.runtime) != 1 or is_view(self.graph, reader):
             return False
         if node.op == "Pad":
             return reader.op == "Conv" and reader.inputs[0] == node.outputs[0] and _pads_zero(node)
         if node.op == "Expand":
-            return reader.op in BINARY and len(self.graph.runtime_inputs(reader)) == 2
+            return reader.op in BINARY and len(reader.runtime) == 2
         return reader.op != "DequantizeLinear" and not self._is_prologue(reader)
 
     def _view(self, node: Node) -> None:
@@ -177,7 +178,7 @@ class Fuser:
 
     def _region(self, node: Node) -> bool:
         """Rules 2 and 3 for a tensor with several readers."""
-        runtime = self.graph.runtime_inputs(node)
+        runtime = node.runtime
         if len(runtime) != 1 or len(self.graph.readers(runtime[0])) < 2 or runtime[0] in self.refused_regions:
             return False
         source = runtime[0]
@@ -202,7 +203,7 @@ class Fuser:
 
     def _extend(self, node: Node) -> bool:
         """Rules 3, 4 and 6: a unary node behind the operator that computes its input."""
-        runtime = self.graph.runtime_inputs(node)
+        runtime = node.runtime
         if len(runtime) != 1 or (node.op not in UNARY and node.op not in BINARY) or any(node.outputs[1:]):
             return False
         group = self._open_group(runtime[0])
@@ -218,7 +219,7 @@ class Fuser:
         """Rule 5: a residual add or product behind the later of the operators that compute its operands."""
         if node.op not in ("Add", "Sum", "Mul", "Sub"):
             return False
-        runtime = self.graph.runtime_inputs(node)
+        runtime = node.runtime
         if len(runtime) != 2:
             return False
         elements = self.graph.elements(node.outputs[0])
@@ -256,14 +257,14 @@ class Fuser:
 
 def is_view(graph: NodeGraph, node: Node) -> bool:
     """Whether `node` only gives the elements of its first input another shape."""
-    if not node.inputs or node.inputs[0] in graph.constants:
+    if node.op not in _VIEW_CANDIDATES or not node.inputs or node.inputs[0] in graph.constants:
         return False
     if any(graph.readers(name) or name in graph.output_set for name in node.outputs[1:]):
         return False
     if node.op == "Dropout":  # a training mode given as an input would make it random
         return len(node.inputs) < 3
     if node.op in VIEWS:
-        return len(graph.runtime_inputs(node)) == 1
+        return len(node.runtime) == 1
     if node.op in ("Cast", "CastLike"):
         return graph.dtype(node.inputs[0]) == graph.dtype(node.outputs[0])
     if node.op == "Transpose":
@@ -272,7 +273,7 @@ def is_view(graph: NodeGraph, node: Node) -> bool:
         moved = [axis for axis in permutation if shape[axis] != 1]
         return moved == sorted(moved)
     if node.op in ("Expand", "Concat"):
-        return len(node.inputs) <= 2 and len(graph.runtime_inputs(node)) == 1 and (
+        return len(node.inputs) <= 2 and len(node.runtime) == 1 and (
             graph.elements(node.inputs[0]) == graph.elements(node.outputs[0])
         )  # fmt: skip
     return False
@@ -322,13 +323,15 @@ def build_graph(graph: NodeGraph, precision: str) -> Graph:
     operators = [_operator(graph, group, fuser, produced, precision) for group in groups]
     boundary = dict.fromkeys((*graph.inputs, *graph.outputs))
     for operator in operators:
-        boundary.update(dict.fromkeys((*operator.inputs, *operator.outputs, *operator.constants)))
+        for name in operator.inputs:
+            boundary[name] = None
+        for name in operator.outputs:
+            boundary[name] = None
     roots = {view: root for view, root in fuser.roots.items() if view in boundary}
     for root in roots.values():
         boundary.setdefault(root)
-    tensors = {
-        name: Tensor(name, graph.shape(name), graph.dtype(name), name in graph.constants) for name in boundary
-    }
+    constants = graph.constants
+    tensors = {name: Tensor(name, *graph.parsed(name), name in constants) for name in boundary}
     return Graph(graph.name, graph.inputs, graph.outputs, tensors, tuple(operators), roots)
 
 
@@ -358,31 +361,42 @@ def _sorted_groups(graph: NodeGraph, groups: list[Group]) -> list[Group]:
 def _operator(
     graph: NodeGraph, group: Group, fuser: Fuser, produced: dict[str, Position], precision: str
 ) -> Operator:
-    group.nodes.sort(key=lambda node: node.index)
-    inside = {output for node in group.nodes for output in node.outputs}
-    reads = dict.fromkeys(name for node in group.nodes for name in node.inputs if name and name not in inside)
-    inputs = tuple(name for name in reads if name not in graph.constants)
-    constants = tuple(name for name in reads if name in graph.constants)
-    renames = {
-        node.outputs[0]: node.inputs[0] for node in group.nodes if node.outputs[0] in fuser.prologues
-    }
+    nodes = group.nodes
+    if len(nodes) > 1:
+        nodes.sort(key=lambda node: node.index)
+    inside = {output for node in nodes for output in node.outputs}
+    reads = dict.fromkeys([name for node in nodes for name in node.inputs if name and name not in inside])
+    inputs = tuple([name for name in reads if name not in graph.constants])
+    constants = tuple([name for name in reads if name in graph.constants])
+    renames = _enter_prologues(graph, nodes, fuser, produced) if fuser.prologues else {}
+    lowered = _lower_group(graph, group, produced)
+    streams = dict(lowered.streams)
+    if renames:
+        streams = {renames.get(name, name): s for name, s in streams.items() if _same(graph, name, renames)}
+    if group.joined:
+        _stream_residual(graph, group, inputs, renames, streams, lowered.position)
+    kernel = Kernel(lowered.workload, tuple(group.epilogue), _precision(graph, group, precision))
+    outputs = _leaving(graph, group)
+    position = lowered.position
+    if position.rows > 1:
+        for output in outputs:
+            produced[output] = position
+    return Operator(
+        group.anchor.name, group.kind or group.anchor.op, kernel, inputs, outputs, constants,
+        tuple([node.name for node in nodes]), tuple([streams.get(name) for name in inputs]),
+        position.rows, position.prefix,
+    )  # fmt: skip
+
+
+def _enter_prologues(
+    graph: NodeGraph, nodes: list[Node], fuser: Fuser, produced: dict[str, Position]
+) -> dict[str, str]:
+    """Results of the group's prologue nodes -> what they read; rows arrive through them."""
+    renames = {node.outputs[0]: node.inputs[0] for node in nodes if node.outputs[0] in fuser.prologues}
     for output, source in renames.items():
         if source in produced and graph.elements(output) == graph.elements(source):
             produced[output] = produced[source]
-    lowered = _lower_group(graph, group, produced)
-    streams = {renames.get(name, name): s for name, s in lowered.streams.items() if _same(graph, name, renames)}
-    position = lowered.position
-    if group.joined:
-        _stream_residual(graph, group, inputs, renames, streams, position)
-    kernel = Kernel(lowered.workload, tuple(group.epilogue), _precision(graph, group, precision))
-    outputs = _leaving(graph, group, inside)
-    if position.rows > 1:
-        produced.update(dict.fromkeys(outputs, position))
-    return Operator(
-        group.anchor.name, group.kind or group.anchor.op, kernel, inputs, outputs, constants,
-        tuple(node.name for node in group.nodes), tuple(streams.get(name) for name in inputs),
-        position.rows, position.prefix,
-    )  # fmt: skip
+    return renames
 
 
 def _stream_residual(
@@ -412,17 +426,23 @@ def _same(graph: NodeGraph, name: str, renames: dict[str, str]) -> bool:
     return name not in renames or graph.elements(name) == graph.elements(renames[name])
 
 
-def _leaving(graph: NodeGraph, group: Group, inside: set[str]) -> tuple[str, ...]:
+def _leaving(graph: NodeGraph, group: Group) -> tuple[str, ...]:
     """The tensors of the group that someone else reads (its last result, if nobody reads any)."""
-    indices = {node.index for node in group.nodes}
-    leaving = [
-        output
-        for node in group.nodes
-        for output in node.outputs
-        if output
-        and (output in graph.output_set or any(reader.index not in indices for reader in graph.readers(output)))
-    ]
+    nodes = group.nodes
+    if len(nodes) == 1:
+        single = nodes[0].outputs
+        return single if len(single) == 1 else tuple([o for o in single if o and _read(graph, o)]) or (group.tail,)
+    indices = {node.index for node in nodes}
+    leaving = []
+    for node in nodes:
+        for output in node.outputs:
+            if output in graph.output_set or any(reader.index not in indices for reader in graph.readers(output)):
+                leaving.append(output)
     return tuple(leaving) or (group.tail,)
+
+
+def _read(graph: NodeGraph, tensor: str) -> bool:
+    return tensor in graph.output_set or bool(graph.readers(tensor))
 
 
 def _lower_group(graph: NodeGraph, group: Group, produced: dict[str, Position]) -> Lowered:

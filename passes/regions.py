@@ -71,7 +71,7 @@ def _grow(graph: NodeGraph, source: str, allowed: frozenset[str]) -> Region | No
     _push(graph, source, frontier, seen)
     while frontier and len(inside) < _MAX_NODES:
         _, node = heapq.heappop(frontier)
-        runtime = graph.runtime_inputs(node)
+        runtime = node.runtime
         if node.op not in allowed or not derived.issuperset(runtime) or any(node.outputs[1:]):
             seen.discard(node.index)  # another operand may still turn out to be derived
             continue

@@ -35,7 +35,7 @@ def inline_functions(model: ModelProto, opset: int, limits: Limits) -> list[Node
     nodes, size = sum(n for n, _ in called), sum(b for _, b in called)
     if len(model.graph.node) + nodes > limits.nodes or size > limits.function_bytes:
         raise ModelError(
-            f"the model's functions expand to more than {limits.nodes} nodes or {limits.function_bytes} bytes",
+            f"the functions expand to more than {limits.nodes} nodes or {limits.function_bytes} bytes",
             code="function-size",
         )
     for function in functions.values():

@@ -59,10 +59,15 @@ Produced = Mapping[str, Position]
 def lower(graph: NodeGraph, node: Node, produced: Produced) -> Lowered:
     """Lower `node`. `produced` gives the position along which a run-time tensor appears, if it does row by row."""
     lowering = LOWERINGS.get(node.op)
-    outputs = () if node.op in _INT32_RESULTS else node.outputs
-    tensors = [*graph.runtime_inputs(node), *(name for name in outputs if name)]
-    if lowering is None or not all(accelerated(graph, tensor) for tensor in tensors):
+    if lowering is None:
         return generic(graph, node)
+    for tensor in node.runtime:
+        if not accelerated(graph, tensor):
+            return generic(graph, node)
+    if node.op not in _INT32_RESULTS:
+        for tensor in node.outputs:
+            if tensor and not accelerated(graph, tensor):
+                return generic(graph, node)
     return lowering(graph, node, produced)
 
 
@@ -73,7 +78,7 @@ def accelerated(graph: NodeGraph, tensor: str) -> bool:
 
 def generic(graph: NodeGraph, node: Node) -> Lowered:
     """An operator of which only type and sizes are known; it needs its inputs in full."""
-    inputs = sum(graph.elements(name) for name in graph.runtime_inputs(node))
+    inputs = sum(graph.elements(name) for name in node.runtime)
     outputs = sum(graph.elements(name) for name in node.outputs if name)
     operations = max(inputs, outputs) * GENERIC_OPERATIONS.get(node.op, 1)
     if node.op in ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv"):
@@ -363,14 +368,14 @@ def _reduce(graph: NodeGraph, node: Node, produced: Produced) -> Lowered:
 
 def _unary(graph: NodeGraph, node: Node, produced: Produced) -> Lowered:
     kind = "relu" if node.op in RELU_LIKE else "lut"
-    operands = graph.runtime_inputs(node)
+    operands = node.runtime
     if len(operands) != 1 or any(node.outputs[1:]):
         return generic(graph, node)
     return elementwise(graph, node.outputs[0], produced, kind, operands)
 
 
 def _binary(graph: NodeGraph, node: Node, produced: Produced) -> Lowered:
-    operands = graph.runtime_inputs(node)
+    operands = node.runtime
     if len(operands) > 2:
         return generic(graph, node)
     return elementwise(graph, node.outputs[0], produced, BINARY[node.op], operands)
@@ -402,7 +407,7 @@ def default_position(shape: tuple[int, ...]) -> Position:
 
 
 def _sizes(graph: NodeGraph, node: Node) -> tuple[int, int]:
-    read = sum(graph.elements(name) for name in graph.runtime_inputs(node))
+    read = sum(graph.elements(name) for name in node.runtime)
     return read, sum(graph.elements(name) for name in node.outputs if name)
 
 
@@ -427,7 +432,7 @@ def _concat(graph: NodeGraph, node: Node, produced: Produced) -> Lowered:
     axis = normalised_axis(node.integer("axis", 1), len(shape))
     outer, length, inner = split_at(shape, axis, axis)
     workload = Move("concat", *_sizes(graph, node), inner)
-    names = graph.runtime_inputs(node)
+    names = node.runtime
     lengths = {name: graph.shape(name)[axis] for name in names}
     for name in names:
         arriving = produced.get(name)

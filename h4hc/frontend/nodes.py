@@ -7,6 +7,7 @@ only when they are asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from h4hc.errors import ModelError
@@ -39,9 +40,12 @@ _RANDOM = frozenset(
 
 
 class Node:
-    """One ONNX node. `index` is its position in the graph, `inputs` and `outputs` the names as written."""
+    """One ONNX node. `index` is its position in the graph, `inputs` and `outputs` the names as written.
 
-    __slots__ = ("_attributes", "index", "inputs", "name", "op", "outputs", "proto")
+    `runtime` are the inputs that are computed at run time, without duplicates.
+    """
+
+    __slots__ = ("_attributes", "index", "inputs", "name", "op", "outputs", "proto", "runtime")
 
     def __init__(self, index: int, proto: NodeProto) -> None:
         self.index = index
@@ -50,6 +54,7 @@ class Node:
         self.name: str = proto.name
         self.inputs: tuple[str, ...] = tuple(proto.input)
         self.outputs: tuple[str, ...] = tuple(proto.output)
+        self.runtime: tuple[str, ...] = ()
         self._attributes: dict[str, AttributeProto] | None = None
 
     def _attribute(self, name: str) -> AttributeProto | None:
@@ -110,6 +115,9 @@ class NodeGraph:
         for index, proto in enumerate(graph.node):
             node = Node(index, proto)
             runtime = [name for name in node.inputs if name and name not in constants]
+            if len(runtime) > 1:
+                runtime = list(dict.fromkeys(runtime))
+            node.runtime = tuple(runtime)
             if not runtime and node.op not in _RANDOM and wanted.isdisjoint(node.outputs):
                 constants.update(node.outputs)
                 continue
@@ -117,17 +125,12 @@ class NodeGraph:
             for name in node.outputs:
                 if name:
                     producers[name] = node
-            for name in dict.fromkeys(runtime):
+            for name in runtime:
                 readers = consumers.get(name)
                 if readers is None:
                     consumers[name] = [node]
                 else:
                     readers.append(node)
-
-    def runtime_inputs(self, node: Node) -> list[str]:
-        """The inputs of `node` that are computed at run time, without duplicates."""
-        constants = self.constants
-        return list(dict.fromkeys(name for name in node.inputs if name and name not in constants))
 
     def readers(self, tensor: str) -> Sequence[Node]:
         """The run-time nodes that read `tensor`."""
@@ -139,18 +142,19 @@ class NodeGraph:
 
     def shape(self, tensor: str) -> tuple[int, ...]:
         """Static shape of `tensor`."""
-        return (self._parsed.get(tensor) or self._parse(tensor))[0]
+        return self.parsed(tensor)[0]
 
     def dtype(self, tensor: str) -> str:
         """Element type of `tensor`, NumPy spelling."""
-        return (self._parsed.get(tensor) or self._parse(tensor))[1]
+        return self.parsed(tensor)[1]
+
+    def parsed(self, tensor: str) -> tuple[tuple[int, ...], str]:
+        """Shape and element type of `tensor`."""
+        return self._parsed.get(tensor) or self._parse(tensor)
 
     def elements(self, tensor: str) -> int:
         """Number of elements of `tensor`."""
-        count = 1
-        for extent in self.shape(tensor):
-            count *= extent
-        return count
+        return prod(self.parsed(tensor)[0])
 
     def _parse(self, tensor: str) -> tuple[tuple[int, ...], str]:
         info = self._infos.get(tensor)

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from onnx import TensorProto
 
 from h4hc.frontend.infer import Inferred
 from h4hc.frontend.protos import FLOATS, Node, tensor_proto, unique_names
+from h4hc.frontend.schema import FLOAT_SHAPES
 from h4hc.frontend.structure import rewire
-
-# Float operands that are shapes in disguise: operator -> input positions.
-_FLOAT_SHAPES: Mapping[str, tuple[int, ...]] = {
-    "OneHot": (1,),
-    "Range": (0, 1, 2),
-    "Resize": (1, 2),
-    "Upsample": (1,),
-}
 
 
 def place_values(
@@ -56,7 +49,7 @@ def place_values(
 
 def _operands(node: Node, whole: Collection[str], values: Collection[str]) -> list[str]:
     """The inputs of `node` whose known values it shall read from an initializer."""
-    floats = _FLOAT_SHAPES.get(node.op, ())
+    floats = FLOAT_SHAPES.get(node.op, ())
     return [
         name
         for position, name in enumerate(node.inputs)

@@ -10,16 +10,15 @@ import numpy as np
 from h4hc.errors import ModelError
 from h4hc.frontend.protos import Node, TensorType, attribute, label, shape_text
 
-Types = Mapping[str, TensorType]
 Operands = Sequence["np.ndarray[Any, Any] | None"]
 Shape = tuple[int, ...]
 
 
-def check_sanity(node: Node, types: Types, operands: Operands, opset: int) -> None:
+def check_sanity(node: Node, inputs: Sequence[TensorType | None], operands: Operands) -> None:
     """Refuse convolutions, pools and the like whose operands do not fit each other."""
     check = _CHECKS.get(node.op)
     if check is not None:
-        problem = check(node, [types[name].shape if name else None for name in node.inputs], operands)
+        problem = check(node, [kind.shape if kind else None for kind in inputs], operands)
         if problem:
             raise ModelError(f"{label(node)} {problem}", code="malformed-node")
 

@@ -27,6 +27,14 @@ _ELEMENT_NAMES = {
 }
 _CODES = {f"tensor({name})": code for code, name in _ELEMENT_NAMES.items()}
 
+# Float operands that are shapes in disguise: operator -> input positions.
+FLOAT_SHAPES: Mapping[str, tuple[int, ...]] = {
+    "OneHot": (1,),
+    "Range": (0, 1, 2),
+    "Resize": (1, 2),
+    "Upsample": (1,),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:

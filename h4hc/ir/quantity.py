@@ -64,7 +64,7 @@ def parse_quantity(value: object, dimension: str) -> float:
 
 
 def format_quantity(value: float, dimension: str) -> str:
-    """`value` (SI) in the largest unit that keeps it at 1 or above; bytes in binary units if those are exact."""
+    """`value` (SI) in the largest unit that keeps it at 1 or above; bytes in binary units where exact."""
     units = {name: float(factor) for name, factor in UNITS[dimension].items() if "µ" not in name}
     binary = [name for name in units if name[1:2] == "i"]
     exact = [name for name in binary if value >= units[name] and value % units[name] == 0]

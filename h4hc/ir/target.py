@@ -117,8 +117,8 @@ class Target(Described):
     description: str = ""
     io: Name
     handoff: Seconds
-    memories: Annotated[tuple[Memory, ...], Field(min_length=1)]
-    devices: Annotated[tuple[Device, ...], Field(min_length=1)]
+    memories: tuple[Memory, ...]
+    devices: tuple[Device, ...]
     links: tuple[Link, ...] = ()
 
     @model_validator(mode="after")
@@ -239,6 +239,8 @@ def _duplicates(field: str, names: list[str]) -> list[str]:
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
     names = sorted(set(known))
+    if not names:
+        return f"no {what} is called {name}; there is none at all"
     return f"no {what} is called {name}; there {'is' if len(names) == 1 else 'are'} {', '.join(names)}"
 
 

@@ -1,0 +1,118 @@
+"""Placement and cost as ONNX metadata: multi-device annotations and `metadata_props`.
+
+Written last, on finished nodes: most ONNX tools drop both, so schedule.json stays the source of truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onnx import ModelProto, NodeProto
+
+from h4hc import __version__
+from h4hc.bundle.store import Document
+from h4hc.ir.target import Target
+
+PREFIX = "h4hc."
+# onnxruntime reads this key where a session assigns layers to execution providers by name.
+LAYER_ANNOTATION = "layer_ann"
+
+
+@dataclass(frozen=True, slots=True)
+class Annotator:
+    """Annotates nodes of one compilation. `operators` are the document's records, in graph order."""
+
+    configuration: str
+    device_index: Mapping[str, int]
+    operators: list[Document]
+    task_of: Mapping[str, int]
+
+    def on_operator(self, node: NodeProto, operator: int, level: int) -> None:
+        """Say where and as what `node` runs; its operator's cost stands at the anchor node only."""
+        record = self.operators[operator]
+        properties = {"operator": record["name"]}
+        task = self.task_of.get(record["name"])
+        if task is not None:
+            properties["task"] = str(task)
+        if node.name == anchor_node(record):
+            cost = record["costs"][record["device"]][record["mode"]]
+            properties["seconds"] = repr(cost["seconds"])
+            properties["joules"] = repr(cost["joules"])
+            properties["source"] = cost["source"]
+            if record["mode"]:
+                properties["mode"] = record["mode"]
+        self.on_node(node, record["device"], level, properties)
+
+    def on_node(self, node: NodeProto, device: str, level: int, properties: Mapping[str, str]) -> None:
+        """Put `node` on `device` in pipeline stage `level`, with further `properties`."""
+        clear_annotations(node)
+        self._add(node, PREFIX + "device", device)
+        for key, value in properties.items():
+            self._add(node, PREFIX + key, value)
+        self._add(node, LAYER_ANNOTATION, device)
+        configuration = node.device_configurations.add()
+        configuration.configuration_id = self.configuration
+        configuration.pipeline_stage = level
+        for tensor in node.output:
+            if tensor:
+                spec = configuration.sharding_spec.add()
+                spec.tensor_name = tensor
+                spec.device.append(self.device_index[device])
+
+    @staticmethod
+    def _add(node: NodeProto, key: str, value: str) -> None:
+        entry = node.metadata_props.add()
+        entry.key = key
+        entry.value = value
+
+
+def anchor_node(record: Document) -> str:
+    """The node that gave the operator its name, else its last."""
+    name: str = record["name"]
+    return name if name in record["nodes"] else record["nodes"][-1]
+
+
+def annotator(document: Document, target: Target) -> Annotator:
+    """The annotator for the schedule in `document`."""
+    return Annotator(
+        configuration=target.name,
+        device_index={device.name: index for index, device in enumerate(target.devices)},
+        operators=document["operators"],
+        task_of={task["operator"]: task["id"] for task in document["tasks"] if task["kind"] == "compute"},
+    )
+
+
+def clear_annotations(node: NodeProto) -> None:
+    """Remove what an earlier compilation of the same model left on `node`."""
+    node.ClearField("device_configurations")
+    _drop_own_properties(node)
+
+
+def annotate_model(model: ModelProto, document: Document, target: Target) -> None:
+    """State target, result and tool version on `model`, and declare the devices."""
+    _drop_own_properties(model)
+    summary = document["summary"]
+    properties = {
+        "energy_joules": repr(summary["energy_joules"]),
+        "latency_seconds": repr(summary["latency_seconds"]),
+        "target": target.name,
+        "version": __version__,
+    }
+    for key, value in properties.items():
+        entry = model.metadata_props.add()
+        entry.key = PREFIX + key
+        entry.value = value
+    model.ClearField("configuration")
+    configuration = model.configuration.add()
+    configuration.name = target.name
+    configuration.num_devices = len(target.devices)
+    configuration.device.extend(device.name for device in target.devices)
+
+
+def _drop_own_properties(proto: NodeProto | ModelProto) -> None:
+    kept = [p for p in proto.metadata_props if not p.key.startswith(PREFIX) and p.key != LAYER_ANNOTATION]
+    if len(kept) != len(proto.metadata_props):
+        copies = [type(p).FromString(p.SerializeToString()) for p in kept]
+        proto.ClearField("metadata_props")
+        proto.metadata_props.extend(copies)

@@ -1,0 +1,147 @@
+// The verdict, the figures, the comparison with single accelerators and the devices' shares.
+
+function fillSummary() {
+  const s = data.summary;
+  byId("version").textContent = data.producer.version;
+  byId("model-name").textContent = data.model.name;
+  byId("target-name").textContent = data.target.name;
+  byId("verdict").replaceChildren(...verdict(s));
+  byId("cards").replaceChildren(...cards(s));
+  byId("compare").replaceChildren(...comparison(s));
+  byId("shares").replaceChildren(...shares(s));
+}
+
+const alone = (baseline) => `${baseline.name} alone`;
+
+function verdict(s) {
+  const parts = [h("strong", {}, seconds(s.latency_seconds)), " per frame"];
+  s.baselines.forEach((baseline, index) => {
+    parts.push(index === 0 ? ", " : index === s.baselines.length - 1 ? " and " : ", ");
+    const gain = s.latency_seconds > 0 ? baseline.latency_seconds / s.latency_seconds : 1;
+    if (gain.toFixed(2) === "1.00") parts.push(`as fast as ${alone(baseline)}`);
+    else if (gain > 1) parts.push(h("b", {}, ratio(gain)), ` faster than ${alone(baseline)}`);
+    else parts.push(h("b", { class: "bad" }, ratio(1 / gain)), ` slower than ${alone(baseline)}`);
+  });
+  parts.push(".");
+  const budget = data.options.budget_seconds;
+  if (budget !== null) {
+    const gap = Math.abs(budget - s.latency_seconds);
+    const text = s.budget_met
+      ? `Budget of ${seconds(budget)} met, ${seconds(gap)} (${percent(gap / budget)}) to spare`
+      : `Budget of ${seconds(budget)} missed by ${seconds(gap)} (${percent(gap / budget)})`;
+    parts.push(" ", h("span", { class: s.budget_met ? "badge good" : "badge bad" }, text));
+  }
+  return parts;
+}
+
+function cards(s) {
+  const fps = s.frames_per_second ? `${count(s.frames_per_second)}` : "\u2013";
+  const tightest = data.memories.reduce(
+    (worst, m) => (share(m) > share(worst) ? m : worst), data.memories[0]);
+  const entries = [
+    ["Latency", seconds(s.latency_seconds), `optimised for ${data.options.objective}`],
+    ["Frames per second", fps, `one frame every ${duration(s.initiation_interval)}`],
+    ["Energy per frame", joules(s.energy_joules),
+      `${picojoules(s.dynamic_energy)} dynamic, ${picojoules(s.static_energy)} static`],
+    ["Work", `${count(s.macs)} MAC`,
+      s.latency_seconds ? `${count(s.macs / s.latency_seconds)} MAC/s sustained` : ""],
+    ["Transfers", String(s.transfers), `${bytes(s.transferred_bytes)} between memories`],
+  ];
+  if (tightest) {
+    entries.push([`Fullest memory: ${tightest.name}`, percent(share(tightest)),
+      `${bytes(tightest.peak + tightest.weights)} of ${bytes(tightest.capacity)}`]);
+  }
+  return entries.map(([label, value, note]) => h("div", { class: "card" },
+    h("div", { class: "label" }, label), h("div", { class: "value" }, value),
+    h("div", { class: "note" }, note)));
+}
+
+const share = (memory) => (memory.capacity ? (memory.peak + memory.weights) / memory.capacity : 0);
+
+function comparison(s) {
+  const rows = [
+    { name: data.target.name, latency: s.latency_seconds, energy: s.energy_joules, own: true },
+    ...s.baselines.map((b) => ({ name: alone(b), latency: b.latency_seconds, energy: b.energy_joules })),
+  ];
+  const most = (key) => Math.max(...rows.map((row) => row[key]), Number.MIN_VALUE);
+  const longest = most("latency");
+  const dearest = most("energy");
+  const body = rows.map((row) => h("tr", { class: row.own ? "own" : null },
+    h("th", { scope: "row" }, row.name),
+    barCell(row.latency / longest, seconds(row.latency), row.own ? "" : versus(row.latency, s.latency_seconds)),
+    h("td", { class: "num" }, row.latency ? count(1 / row.latency) : "\u2013"),
+    barCell(row.energy / dearest, joules(row.energy), row.own ? "" : versus(row.energy, s.energy_joules))));
+  return [
+    h("h3", {}, s.baselines.length ? "Against one accelerator" : "Result"),
+    h("div", { class: "scroll" }, h("table", { class: "compare" },
+      head([["System", ""], ["Latency", ""], ["1 / latency", "num"], ["Energy", ""]]),
+      h("tbody", {}, ...body))),
+    ...mostExpensive(s),
+  ];
+}
+
+function mostExpensive(s) {
+  const top = [...data.operators].sort((a, b) => b.work - a.work || a.index - b.index).slice(0, 5);
+  if (!top.length) return [];
+  const body = top.map((operator) => h("tr", {},
+    h("th", { scope: "row" }, h("a", { href: `#${operator.anchor}`, title: operator.name },
+      shorten(operator.name, 30))),
+    h("td", {}, operator.device),
+    barCell(operator.work / Math.max(1, top[0].work), duration(operator.work),
+      s.latency ? `${percent(operator.work / s.latency)} of the frame` : ""),
+    h("td", { class: "num" }, picojoules(operator.energy))));
+  return [
+    h("h3", { class: "next" }, "Most expensive operators"),
+    h("div", { class: "scroll" }, h("table", { class: "compare" }, h("tbody", {}, ...body))),
+  ];
+}
+
+function versus(value, own) {
+  return own > 0 ? ratio(value / own) : "";
+}
+
+function barCell(share_, label, note) {
+  return h("td", { class: "bar-cell" },
+    h("div", { class: "bar-label" }, h("span", {}, label), h("span", { class: "muted" }, note)),
+    h("div", { class: "bar" }, h("div", { style: { width: `${(100 * share_).toFixed(2)}%` } })));
+}
+
+function shares(s) {
+  const total = s.latency || 1;
+  const rows = resources.map((name) => {
+    const tasks = (data.queues[name] || []).map((id) => taskById.get(id));
+    const work = tasks.reduce((sum, task) => sum + task.work, 0);
+    const span = tasks.reduce((sum, task) => sum + task.end - task.start, 0);
+    const energy = tasks.reduce((sum, task) => sum + task.energy, 0);
+    const device = data.devices.find((d) => d.name === name);
+    return { name, work, stall: span - work, idle: Math.max(0, total - span), energy, device, tasks };
+  });
+  const body = rows.map((row) => h("tr", {},
+    h("th", { scope: "row" }, row.name),
+    h("td", { class: "bar-cell wide" },
+      h("div", { class: "bar-label" },
+        h("span", {}, `${percent(row.work / total)} busy`),
+        h("span", { class: "muted" },
+          `${percent(row.stall / total)} stalled, ${percent(row.idle / total)} idle`)),
+      h("div", { class: "bar" },
+        h("div", { style: { width: `${(100 * row.work) / total}%` } }),
+        h("div", { class: "stalled", style: { width: `${(100 * row.stall) / total}%` } }))),
+    h("td", { class: "num" }, row.device ? String(row.device.operators) : `${row.tasks.length} copies`),
+    h("td", { class: "num" }, row.device ? count(row.device.macs) : ""),
+    h("td", { class: "num" }, picojoules(row.energy))));
+  return [
+    h("h3", {}, "Devices and channels"),
+    h("div", { class: "scroll" }, h("table", { class: "compare" },
+      head([["Queue", ""], ["Share of the frame", ""], ["Operators", "num"], ["MAC", "num"],
+        ["Energy", "num", "Dynamic energy per frame"]]),
+      h("tbody", {}, ...body))),
+  ];
+}
+
+function fillLegend() {
+  const used = new Set(data.tasks.map(typeOf));
+  byId("legend").replaceChildren(
+    ...[...TYPES, "Transfer"].filter((type) => used.has(type)).map((type) =>
+      h("span", {}, h("i", { style: { background: `var(--type-${type.toLowerCase()})` } }), type)),
+    h("span", {}, h("i", { class: "stall-swatch" }), "stalled share of a task"));
+}

@@ -1,0 +1,221 @@
+"""partitioned.onnx: the whole model with a Transfer node wherever a tensor changes device.
+
+1. A node reads a tensor that another device produced through one ``ai.h4hc::Transfer`` per (tensor, device).
+2. So it reads a graph input whose memory (the io device's) is not its device's, and so a
+   graph output gets to the io device's memory. The output keeps its name; the tensor
+   inside is renamed ``name@device``.
+3. Constant expressions are cloned for every device that reads them; initializers are shared.
+
+Transfer is a model-local function (Identity), so any ONNX runtime executes the model, with
+results identical to the original's, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, helper
+
+from h4hc.bundle.annotate import annotate_model, annotator
+from h4hc.bundle.moves import Moves
+from h4hc.bundle.nodes import PlacedNodes
+from h4hc.bundle.store import Document
+from h4hc.bundle.tensors import Names, Tensors, tensor_names
+from h4hc.bundle.wire import model_chunks
+from h4hc.ir.compilation import Compilation
+
+DOMAIN = "ai.h4hc"
+TRANSFER = "Transfer"
+TRANSFER_VERSION = 1
+# Multi-device annotations need IR version 11; onnxruntime 1.31 takes up to 13.
+OLDEST_IR, NEWEST_IR = 11, 13
+
+
+def partitioned_model(
+    compilation: Compilation, document: Document, placed: PlacedNodes, tensors: Tensors
+) -> list[bytes]:
+    """The partitioned model as the chunks of its file."""
+    source = compilation.model
+    graph = _Emitter(compilation, document, placed, tensors).graph
+    model = ModelProto()
+    copy_header(source, model)
+    model.opset_import.add(domain=DOMAIN, version=TRANSFER_VERSION)
+    default = next((o.version for o in source.opset_import if o.domain in {"", "ai.onnx"}), None)
+    if default is None:
+        default = 13
+        model.opset_import.add(domain="", version=default)
+    model.functions.extend(source.functions)
+    model.functions.append(_transfer_function(default))
+    annotate_model(model, document, compilation.target)
+    return model_chunks(
+        model, graph, (tensors.initializers[name] for name in _initializer_names(source.graph))
+    )
+
+
+def copy_header(source: ModelProto, model: ModelProto) -> None:
+    """Everything of `source` but graph, functions and annotations, at an IR version that holds these."""
+    model.ir_version = min(max(OLDEST_IR, source.ir_version), NEWEST_IR)
+    model.opset_import.extend(o for o in source.opset_import if o.domain != DOMAIN)
+    for field in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
+        if source.HasField(field):
+            setattr(model, field, getattr(source, field))
+    model.metadata_props.extend(source.metadata_props)
+
+
+def _initializer_names(graph: GraphProto) -> Iterator[str]:
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (sparse.values.name for sparse in graph.sparse_initializer)
+
+
+def _transfer_function(opset: int) -> FunctionProto:
+    return helper.make_function(
+        DOMAIN,
+        TRANSFER,
+        ["x"],
+        ["y"],
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [helper.make_opsetid("", opset)],
+        attributes=["src", "dst", "bytes", "tensor", "copy"],
+    )
+
+
+class _Emitter:
+    """Builds the graph, node by node in schedule order."""
+
+    def __init__(
+        self, compilation: Compilation, document: Document, placed: PlacedNodes, tensors: Tensors
+    ) -> None:
+        source = compilation.model.graph
+        self._placed = placed
+        self._tensors = tensors
+        self._document = document
+        self._annotator = annotator(document, compilation.target)
+        self._io = compilation.target.io
+        self._memory = {device.name: device.memory for device in compilation.target.devices}
+        self._names = Names(tensor_names(source))
+        self._node_names = Names(node.name for node in source.node)
+        self._moves = Moves(document)
+        self._outputs = dict.fromkeys(info.name for info in source.output).keys()
+        self._kept: set[str] = set()
+        # (tensor, device) -> the name under which that device reads the tensor
+        self._local: dict[tuple[str, str], str] = {}
+        self.graph = GraphProto(name=source.name, doc_string=source.doc_string)
+        self.graph.input.extend(source.input)
+        self.graph.output.extend(source.output)
+        self.graph.value_info.extend(source.value_info)
+        self.graph.quantization_annotation.extend(source.quantization_annotation)
+        self.graph.metadata_props.extend(source.metadata_props)
+        self._rename_far_outputs()
+        for operator in placed.order:
+            self._emit_operator(operator)
+        for output in self._outputs:
+            self._deliver(output)
+
+    def _rename_far_outputs(self) -> None:
+        """Free the name of each output that a Transfer will write."""
+        for output in self._outputs:
+            operator = self._placed.producers.get(output)
+            if operator is not None and self._is_far(self._placed.devices[operator]):
+                device = self._placed.devices[operator]
+                self._local[output, device] = self._new_tensor(output, device)
+
+    def _is_far(self, device: str) -> bool:
+        """Whether the io device does not share `device`'s memory."""
+        return self._memory[device] != self._memory[self._io]
+
+    def _emit_operator(self, operator: int) -> None:
+        device = self._placed.devices[operator]
+        for node in self._placed.groups[operator]:
+            inputs = [self._read(tensor, device, operator) for tensor in node.input]
+            outputs = [self._local.get((tensor, device), tensor) for tensor in node.output]
+            copy = self._add_node(node, inputs, outputs)
+            self._annotator.on_operator(copy, operator, self._placed.levels[operator])
+
+    def _add_node(self, node: NodeProto, inputs: list[str], outputs: list[str]) -> NodeProto:
+        copy: NodeProto = self.graph.node.add()
+        copy.CopyFrom(node)
+        copy.input[:] = inputs
+        copy.output[:] = outputs
+        return copy
+
+    def _read(self, tensor: str, device: str, operator: int) -> str:
+        """The name under which `operator` on `device` reads `tensor`; emits what brings it there."""
+        if not tensor:
+            return tensor
+        known = self._local.get((tensor, device))
+        if known is not None:
+            return known
+        producer = self._placed.producers.get(tensor)
+        level = self._placed.levels[operator]
+        if producer is not None and self._placed.devices[producer] != device:
+            return self._transfer(tensor, self._placed.devices[producer], device, level, operator)
+        if tensor in self._placed.inputs and self._is_far(device):
+            return self._transfer(tensor, self._io, device, level, operator)
+        if tensor in self._placed.constants:
+            self._emit_constant(tensor, device, level)
+            return self._local[tensor, device]
+        return tensor
+
+    def _emit_constant(self, tensor: str, device: str, level: int) -> None:
+        """Emit the nodes that compute the constant `tensor`, but those that `device` has already."""
+        for node in self._placed.constant_nodes(tensor):
+            outputs = [name for name in node.output if name]
+            if any((name, device) in self._local for name in outputs):
+                continue
+            original = self._may_keep_names(node, device)
+            for name in outputs:
+                self._local[name, device] = name if original else self._new_tensor(name, device)
+            copy = self._add_node(
+                node,
+                [self._local.get((name, device), name) for name in node.input],
+                [self._local.get((name, device), name) for name in node.output],
+            )
+            if not original:
+                copy.name = self._node_names.fresh(f"{node.name}@{device}")
+            self._annotator.on_node(copy, device, level, {})
+
+    def _may_keep_names(self, node: NodeProto, device: str) -> bool:
+        """Whether this copy of a constant expression is the original; a graph output's is the io device's."""
+        if node.name in self._kept or (device != self._io and not self._outputs.isdisjoint(node.output)):
+            return False
+        self._kept.add(node.name)
+        return True
+
+    def _transfer(self, tensor: str, source: str, device: str, level: int, reader: int | None) -> str:
+        """Emit the Transfer of `tensor` from `source` to `device` for `reader`; returns its output."""
+        delivers = tensor in self._outputs and device == self._io and self._is_far(source)
+        result = tensor if delivers else self._new_tensor(tensor, device)
+        move = self._moves.of(tensor, device, reader)
+        node = helper.make_node(
+            TRANSFER,
+            [self._local.get((tensor, source), tensor)],
+            [result],
+            name=self._node_names.fresh(f"{TRANSFER}:{tensor}@{device}"),
+            domain=DOMAIN,
+            src=source,
+            dst=device,
+            bytes=move.bytes,
+            tensor=move.root,
+            copy=int(move.task is not None),
+        )
+        self._annotator.on_node(node, device, level, move.properties)
+        self.graph.node.append(node)
+        self._local[tensor, device] = result
+        return result
+
+    def _deliver(self, output: str) -> None:
+        """Bring a graph output to the io device's memory, unless it is there."""
+        if output in self._placed.constants:
+            self._emit_constant(output, self._io, 0)
+        producer = self._placed.producers.get(output)
+        if producer is None or (output, self._io) in self._local:
+            return
+        device = self._placed.devices[producer]
+        if self._is_far(device):
+            self._transfer(output, device, self._io, self._placed.levels[producer] + 1, None)
+
+    def _new_tensor(self, tensor: str, device: str) -> str:
+        """A new name for `tensor` as `device` sees it, with its type on record."""
+        name = self._names.fresh(f"{tensor}@{device}")
+        self.graph.value_info.append(self._tensors.info(tensor, name))
+        return name

@@ -1,0 +1,86 @@
+"""report.html: one self-contained page that shows a schedule to people.
+
+The page is a template with its style sheet and scripts, and the schedule as JSON inside; the
+scripts put names on the page as text only. It needs nothing from the network, and its content policy
+forbids it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from h4hc.bundle.store import Document
+from h4hc.bundle.timing import Timing
+
+REPORT = "report.html"
+SCRIPTS = ("core.js", "overview.js", "timeline.js", "memory.js", "operators.js", "tables.js", "main.js")
+# Where the page says no more than the schedule needs for a checker.
+OMITTED_OF_OPERATORS = frozenset(("constants", "prefix", "streams"))
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+_UNSAFE_IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+def render_report(document: Document, timings: Mapping[int, Timing]) -> str:
+    """The page for `document`."""
+    folder = resources.files("h4hc.bundle")
+    parts = {
+        "title": html.escape(f"{document['model']['name']} on {document['target']['name']}"),
+        "style": folder.joinpath("report.css").read_text("utf-8"),
+        "script": "\n".join(folder.joinpath(name).read_text("utf-8") for name in SCRIPTS),
+        "data": script_json(page_data(document, timings)),
+    }
+    template = folder.joinpath("report.html").read_text("utf-8")
+    return _PLACEHOLDER.sub(lambda match: parts[match[1]], template)
+
+
+def script_json(data: Any) -> str:
+    """JSON that may stand in a script element: nothing in it can close the element."""
+    return _encode(data).translate(_UNSAFE_IN_SCRIPT)
+
+
+def page_data(document: Document, timings: Mapping[int, Timing]) -> Document:
+    """What the page's scripts read: the document, with timings in the tasks and anchors in the operators."""
+    anchors = operator_anchors([operator["name"] for operator in document["operators"]])
+    kept = ("model", "target", "options", "tick_seconds", "summary", "devices", "links", "memories")
+    return {key: document[key] for key in (*kept, "producer", "buffers", "queues", "handoff")} | {
+        "operators": [
+            {key: value for key, value in operator.items() if key not in OMITTED_OF_OPERATORS}
+            | {"anchor": anchor}
+            for operator, anchor in zip(document["operators"], anchors, strict=True)
+        ],
+        "tasks": [_task(task, timings.get(task["id"])) for task in document["tasks"]],
+    }
+
+
+def operator_anchors(names: list[str]) -> list[str]:
+    """The fragment of each operator's row: ``op-`` and the name's plain characters, made unique."""
+    anchors: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        wanted = anchor = "op-" + re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-")
+        number = 1
+        while anchor in taken:
+            number += 1
+            anchor = f"{wanted}-{number}"
+        taken.add(anchor)
+        anchors.append(anchor)
+    return anchors
+
+
+def _task(task: Document, timing: Timing | None) -> Document:
+    """A task with a wait as [task, tiles before the first tile, before the last, latency, reason]."""
+    waits = [
+        [wait["task"], wait["counts"][0], wait["counts"][-1], wait["latency"], wait["reason"]]
+        for wait in task["waits"]
+    ]
+    if timing is None:
+        return task | {"waits": waits}
+    why = [timing.cause, timing.blocker, timing.latency, timing.stalled_on]
+    return task | {"waits": waits, "stall": timing.stall, "why": why}

@@ -1,0 +1,70 @@
+"""schedule.json on disk: written one record per line, read back with a version check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from h4hc.errors import BundleError
+
+Document = dict[str, Any]
+
+SCHEMA_VERSION = "1.0"
+SCHEDULE = "schedule.json"
+ONE_RECORD_PER_LINE = frozenset(
+    ("buffers", "devices", "links", "memories", "operators", "queues", "roots", "tasks", "tensors")
+)
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def dump_document(document: Document) -> str:
+    """The document as JSON with sorted keys and one record per line, so that two schedules can be diffed."""
+    fields = [f"{_encode(key)}:{_dump_field(key, document[key])}" for key in sorted(document)]
+    return "{\n" + ",\n".join(fields) + "\n}\n"
+
+
+def _dump_field(key: str, value: Any) -> str:
+    if key not in ONE_RECORD_PER_LINE or not value:
+        return _encode(value)
+    if isinstance(value, dict):
+        lines = [f"{_encode(name)}:{_encode(value[name])}" for name in sorted(value)]
+        return "{\n" + ",\n".join(lines) + "\n}"
+    return "[\n" + ",\n".join(map(_encode, value)) + "\n]"
+
+
+def load_document(folder: Path) -> Document:
+    """The schedule of the bundle in `folder`; refuses one of a newer major version."""
+    path = Path(folder) / SCHEDULE
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(
+            f"{folder}: there is no {SCHEDULE}",
+            code="no-schedule",
+            hint="give the folder that h4hc compile wrote",
+        ) from None
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}", code="unreadable-schedule") from None
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{path}: is not JSON: {error}", code="malformed-schedule", hint="compile the model again"
+        ) from None
+    _check_version(path, document)
+    return document  # type: ignore[no-any-return]  # _check_version refuses all but objects
+
+
+def _check_version(path: Path, document: Any) -> None:
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    major = version.split(".")[0] if isinstance(version, str) else ""
+    if not major.isdecimal():
+        raise BundleError(
+            f"{path}: has no schema_version", code="malformed-schedule", hint="compile the model again"
+        )
+    if int(major) > int(SCHEMA_VERSION.split(".", maxsplit=1)[0]):
+        raise BundleError(
+            f"{path}: has schema version {version}; this h4hc reads up to {SCHEMA_VERSION}",
+            code="newer-schedule",
+            hint="install a newer h4hc",
+        )

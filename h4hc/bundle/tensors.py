@@ -1,0 +1,70 @@
+"""The tensors of an ONNX model by name: their types, and their initializers as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from onnx import GraphProto, ModelProto, ValueInfoProto
+
+from h4hc.bundle.wire import INITIALIZER, SPARSE_INITIALIZER
+
+
+@dataclass(frozen=True, slots=True)
+class Tensors:
+    """`infos` types every tensor but the initializers; `initializers` maps a name to its field
+    number in GraphProto and its serialised bytes.
+    """
+
+    infos: Mapping[str, ValueInfoProto]
+    initializers: Mapping[str, tuple[int, bytes]]
+
+    def info(self, tensor: str, name: str | None = None) -> ValueInfoProto:
+        """The type of `tensor`, under another name if given."""
+        known = self.infos.get(tensor)
+        if known is None:
+            raise ValueError(f"the normalised model does not state the type of tensor {tensor}")
+        info = ValueInfoProto()
+        info.CopyFrom(known)
+        if name is not None:
+            info.name = name
+        return info
+
+
+def model_tensors(model: ModelProto) -> Tensors:
+    """The tensors of `model`; serialises every initializer, once."""
+    graph = model.graph
+    infos = {info.name: info for part in (graph.value_info, graph.output, graph.input) for info in part}
+    initializers = {tensor.name: (INITIALIZER, tensor.SerializeToString()) for tensor in graph.initializer}
+    for sparse in graph.sparse_initializer:
+        initializers[sparse.values.name] = (SPARSE_INITIALIZER, sparse.SerializeToString())
+    return Tensors(infos, initializers)
+
+
+class Names:
+    """Hands out names that nothing else in the model has."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+
+    def fresh(self, wanted: str) -> str:
+        """`wanted`, with a number behind it if it is taken."""
+        name, number = wanted, 1
+        while name in self._taken:
+            number += 1
+            name = f"{wanted}.{number}"
+        self._taken.add(name)
+        return name
+
+
+def tensor_names(graph: GraphProto) -> Iterable[str]:
+    """Every tensor name of `graph`."""
+    for info in graph.input:
+        yield info.name
+    for tensor in graph.initializer:
+        yield tensor.name
+    for sparse in graph.sparse_initializer:
+        yield sparse.values.name
+    for node in graph.node:
+        yield from node.input
+        yield from node.output

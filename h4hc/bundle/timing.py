@@ -1,0 +1,113 @@
+"""Why each task starts when it does, and where it stalls: a replay of the schedule tile by tile.
+
+The execution model is that of `h4hc.ir.schedule`. This serves people who read the report; whether the
+schedule is right is for `h4hc.verify` to say, which does not use this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from h4hc.bundle.store import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """`stall`: ticks between start and end in which the task does not work.
+
+    `cause` of the start: ``queue`` (task `blocker` occupied the resource), ``data`` or ``reuse`` (it
+    waited for `blocker`, `latency` ticks included), or ``first`` (nothing held it back).
+    `stalled_on` is the task that its tiles waited for longest, -1 if none.
+    """
+
+    stall: int
+    cause: str
+    blocker: int = -1
+    latency: int = 0
+    stalled_on: int = -1
+
+
+def explain(document: Document) -> dict[int, Timing]:
+    """The timing of every task by id."""
+    return _Replay(document).run()
+
+
+class _Replay:
+    """Advances every queue as far as its waits allow, round by round."""
+
+    def __init__(self, document: Document) -> None:
+        self._tasks: dict[int, Document] = {task["id"]: task for task in document["tasks"]}
+        self._queues: list[list[int]] = list(document["queues"].values())
+        # Per task, the tick at which each of its finished tiles ended.
+        self._ends: dict[int, list[int]] = {id_: [] for id_ in self._tasks}
+        self._timings: dict[int, Timing] = {}
+        self._waited: dict[int, dict[int, int]] = {id_: {} for id_ in self._tasks}
+
+    def run(self) -> dict[int, Timing]:
+        positions = [0] * len(self._queues)
+        moved = True
+        while moved:
+            moved = False
+            for number, queue in enumerate(self._queues):
+                while positions[number] < len(queue):
+                    before = queue[positions[number] - 1] if positions[number] else -1
+                    progress, finished = self._advance(self._tasks[queue[positions[number]]], before)
+                    moved = moved or progress
+                    if not finished:
+                        break
+                    positions[number] += 1
+        return self._timings
+
+    def _advance(self, task: Document, before: int) -> tuple[bool, bool]:
+        """Run the tiles of `task` that can run; whether any did, and whether all have."""
+        ends = self._ends[task["id"]]
+        first, tiles, work = len(ends), task["tiles"], task["work"]
+        for tile in range(first, tiles):
+            free = ends[-1] if ends else self._end(before)
+            held = self._held(task, tile)
+            if held is None:
+                return tile > first, False
+            until, wait = held
+            start = max(free, until)
+            if tile == 0:
+                self._timings[task["id"]] = self._start_cause(free, until, wait, before)
+            elif until > free and wait is not None:
+                waited = self._waited[task["id"]]
+                waited[wait["task"]] = waited.get(wait["task"], 0) + until - free
+            ends.append(start + work * (tile + 1) // tiles - work * tile // tiles)
+        self._finish(task)
+        return True, True
+
+    def _end(self, task: int) -> int:
+        return self._ends[task][-1] if task >= 0 else 0
+
+    def _held(self, task: Document, tile: int) -> tuple[int, Document | None] | None:
+        """Until when its waits hold back a tile, and the last of them; None if that is not known yet."""
+        until, last = 0, None
+        for wait in task["waits"]:
+            count = wait["counts"][tile]
+            if count == 0:
+                continue
+            ends = self._ends[wait["task"]]
+            if len(ends) < count:
+                return None
+            moment = ends[count - 1] + wait["latency"]
+            if moment > until:
+                until, last = moment, wait
+        return until, last
+
+    def _start_cause(self, free: int, until: int, wait: Document | None, before: int) -> Timing:
+        if wait is not None and until > free:
+            return Timing(0, wait["reason"], wait["task"], wait["latency"])
+        return Timing(0, "queue", before) if before >= 0 else Timing(0, "first")
+
+    def _finish(self, task: Document) -> None:
+        start = self._timings[task["id"]]
+        waited = self._waited[task["id"]]
+        self._timings[task["id"]] = Timing(
+            stall=task["end"] - task["start"] - task["work"],
+            cause=start.cause,
+            blocker=start.blocker,
+            latency=start.latency,
+            stalled_on=max(waited, key=lambda id_: (waited[id_], -id_)) if waited else -1,
+        )

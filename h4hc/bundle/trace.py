@@ -1,0 +1,126 @@
+"""trace.json: the timeline in Chrome's trace event format, for Perfetto and chrome://tracing.
+
+One process per device and DMA channel, one counter per memory, one arrow from each transfer's
+producer to it and on to its readers. Times are microseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from h4hc.bundle.store import Document
+from h4hc.bundle.timing import Timing
+
+Event = dict[str, Any]
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+
+def build_trace(document: Document, timings: Mapping[int, Timing]) -> str:
+    """The trace as JSON, one event per line."""
+    scale = document["tick_seconds"] * 1e6
+    resources = {name: number for number, name in enumerate(_resources(document), start=1)}
+    events = [
+        *_processes(resources, document),
+        *_task_events(document, timings, resources, scale),
+        *_flow_events(document, resources, scale),
+        *_memory_events(document, len(resources) + 1, scale),
+    ]
+    return '{"displayTimeUnit":"ns","traceEvents":[\n' + ",\n".join(map(_encode, events)) + "\n]}\n"
+
+
+def _resources(document: Document) -> list[str]:
+    """Devices in the target's order, then the channels of its links."""
+    devices = [device["name"] for device in document["devices"]]
+    return devices + sorted(set(document["queues"]) - set(devices))
+
+
+def _processes(resources: Mapping[str, int], document: Document) -> Iterator[Event]:
+    names = [*resources, *(f"memory {memory['name']}" for memory in document["memories"])]
+    for number, name in enumerate(names, start=1):
+        yield {"ph": "M", "pid": number, "name": "process_name", "args": {"name": name}}
+        yield {"ph": "M", "pid": number, "name": "process_sort_index", "args": {"sort_index": number}}
+
+
+def _task_events(
+    document: Document, timings: Mapping[int, Timing], resources: Mapping[str, int], scale: float
+) -> Iterator[Event]:
+    operators = {operator["name"]: operator for operator in document["operators"]}
+    for task in document["tasks"]:
+        timing = timings.get(task["id"])
+        operator = operators.get(task["operator"])
+        yield {
+            "ph": "X",
+            "pid": resources[task["resource"]],
+            "tid": 1,
+            "name": task["operator"] or task["tensor"],
+            "cat": task["kind"],
+            "ts": _microseconds(task["start"], scale),
+            "dur": _microseconds(task["end"] - task["start"], scale),
+            "args": {
+                "task": task["id"],
+                "operator": task["operator"],
+                "tensor": task["tensor"],
+                "nodes": operator["nodes"] if operator else [],
+                "waits": [
+                    {key: wait[key] for key in ("task", "reason", "latency")} for wait in task["waits"]
+                ],
+                "reads": task["reads"],
+                "writes": task["writes"],
+                "tiles": task["tiles"],
+                "bytes": task["bytes"],
+                "energy_pJ": task["energy"],
+                "stall_us": _microseconds(timing.stall if timing else 0, scale),
+                "starts_after": f"{timing.cause} {timing.blocker}" if timing and timing.blocker >= 0 else "",
+            },
+        }
+
+
+def _flow_events(document: Document, resources: Mapping[str, int], scale: float) -> Iterator[Event]:
+    """An arrow for every data wait that a transfer is an end of."""
+    tasks = {task["id"]: task for task in document["tasks"]}
+    number = 0
+    for task in document["tasks"]:
+        for wait in task["waits"]:
+            producer = tasks[wait["task"]]
+            if wait["reason"] != "data" or "transfer" not in {task["kind"], producer["kind"]}:
+                continue
+            number += 1
+            common = {"cat": "transfer", "name": task["tensor"] or producer["tensor"], "id": number, "tid": 1}
+            yield common | {
+                "ph": "s",
+                "pid": resources[producer["resource"]],
+                "ts": _microseconds(producer["start"], scale),
+            }
+            yield common | {
+                "ph": "f",
+                "bp": "e",
+                "pid": resources[task["resource"]],
+                "ts": _microseconds(task["start"], scale),
+            }
+
+
+def _memory_events(document: Document, first_process: int, scale: float) -> Iterator[Event]:
+    """Live activation bytes of every memory whenever they change."""
+    changes: dict[str, dict[int, int]] = {memory["name"]: {0: 0} for memory in document["memories"]}
+    for buffer in document["buffers"]:
+        change = changes[buffer["memory"]]
+        change[buffer["start"]] = change.get(buffer["start"], 0) + buffer["bytes"]
+        change[buffer["end"]] = change.get(buffer["end"], 0) - buffer["bytes"]
+    for process, memory in enumerate(document["memories"], start=first_process):
+        live = 0
+        for tick, added in sorted(changes[memory["name"]].items()):
+            live += added
+            yield {
+                "ph": "C",
+                "pid": process,
+                "name": "live activation bytes",
+                "ts": _microseconds(tick, scale),
+                "args": {"bytes": live},
+            }
+
+
+def _microseconds(ticks: int, scale: float) -> float:
+    return round(ticks * scale, 6)

@@ -1,0 +1,73 @@
+"""`h4hc verify`: does the bundle keep its promises?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from h4hc.verify import Report
+
+MARKS = {True: ("passed", "green"), False: ("FAILED", "bold red"), None: ("skipped", "yellow")}
+
+
+@click.command(short_help="Check a bundle independently of the compiler.")
+@click.argument("build", type=click.Path(path_type=Path))
+@click.option("-m", "--model", type=click.Path(path_type=Path), metavar="FILE",
+              help="The model that was compiled; else looked for beside BUILD and in the working folder.")  # fmt: skip
+@click.option("--functional/--no-functional", default=True, show_default=True,
+              help="Compare model, partitioned model and subgraphs in onnxruntime.")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(1, 100), default=2, show_default=True, metavar="N",
+              help="Random inputs to compare on.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=900.0, show_default=True,
+              metavar="SECONDS", help="Limit of the comparison in onnxruntime.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the verdict.")
+@click.pass_context
+def command(  # noqa: PLR0917 - the parameters are the command's options
+    context: click.Context,
+    build: Path,
+    model: Path | None,
+    functional: bool,
+    seeds: int,
+    timeout: float,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Check the bundle in the folder BUILD against the model it was compiled from.
+
+    Shares no code with the compiler. Exit code 0: every check that ran passed; 1: a check failed; 2: the
+    bundle cannot be read.
+    """
+    from h4hc.verify import verify_bundle
+
+    report = verify_bundle(build, model, functional=functional, seeds=seeds, timeout=timeout)
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        if not quiet:
+            _print_table(report)
+        click.echo(report.verdict)
+    context.exit(report.exit_code)
+
+
+def _print_table(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("check", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("facts", justify="right", no_wrap=True)
+    table.add_column("what holds, or why not", overflow="fold")
+    for check in report.checks:
+        mark, style = MARKS[check.passed]
+        text = Text(check.name)
+        if check.detail:
+            text.append(f": {check.detail}", style="" if check.passed else style.removeprefix("bold "))
+        table.add_row(check.code, Text(mark, style=style), f"{check.count}", text)
+    Console().print(table)

@@ -1,0 +1,226 @@
+"""`schedule.json` as typed records: the checker's own reading of the format.
+
+Times are integer ticks, energies integer picojoules, sizes bytes, unless a field says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A graph input or output of the model."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device. `capacity` and `resident` are bytes of weights that stay in its array."""
+
+    name: str
+    kind: str
+    memory: str
+    spill: str
+    static_watts: float
+    capacity: int
+    resident: int
+    busy: int
+    operators: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A DMA link between two memories. `bandwidth` is in bytes per second, `energy_per_byte` in joules."""
+
+    name: str
+    memories: tuple[str, str]
+    channels: int
+    latency: int
+    tile_overhead: int
+    bandwidth: float
+    energy_per_byte: float
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A memory, the weights kept in it and the peak of its activations."""
+
+    name: str
+    capacity: int
+    alignment: int
+    weights: int
+    peak: int
+    lower_bound: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The stated row window of one operator input."""
+
+    prefix: int
+    rows: int
+    window: int
+    stride: int
+    pad: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModeCost:
+    """Stated cost of an operator on a device in one mode, in seconds and joules."""
+
+    seconds: float
+    joules: float
+    resident_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One fused kernel. `costs` holds per device the modes, or the reason of the refusal."""
+
+    name: str
+    kind: str
+    macs: int
+    weight_bytes: int
+    nodes: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: tuple[str, ...]
+    rows: int
+    prefix: int
+    streams: tuple[Stream | None, ...]
+    device: str
+    mode: str
+    tiles: int
+    work: int
+    energy: int
+    resident_bytes: int
+    costs: Mapping[str, Mapping[str, ModeCost] | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor that crosses operators, and the bytes planned for it."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        count = 1
+        for extent in self.shape:
+            count *= extent
+        return count
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """`bytes` at `offset` of `memory`, holding root tensor `tensor` from `start` to `end`."""
+
+    id: int
+    tensor: str
+    memory: str
+    offset: int
+    bytes: int
+    start: int
+    end: int
+
+    def touches(self, other: Buffer) -> bool:
+        """Whether the two share an address."""
+        return (
+            self.memory == other.memory
+            and self.offset < other.offset + other.bytes
+            and other.offset < self.offset + self.bytes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Tile k waits for `counts[k]` tiles of `task`, and `latency` ticks more."""
+
+    task: int
+    counts: tuple[int, ...]
+    latency: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One entry of a queue."""
+
+    id: int
+    kind: str
+    resource: str
+    operator: str
+    tensor: str
+    start: int
+    end: int
+    work: int
+    tiles: int
+    energy: int
+    bytes: int
+    waits: tuple[Wait, ...]
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        """How messages name the task."""
+        return f"task {self.id} ({self.operator or self.tensor})"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The stated totals."""
+
+    latency: int
+    initiation_interval: int
+    energy: int
+    dynamic_energy: int
+    static_energy: int
+    latency_seconds: float
+    energy_joules: float
+    frames_per_second: float
+    macs: int
+    transfers: int
+    transferred_bytes: int
+    budget_met: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The whole of schedule.json."""
+
+    schema_version: str
+    model_name: str
+    model_path: str
+    model_sha256: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    target: Mapping[str, Any]
+    precision: str
+    budget_seconds: float | None
+    tick_seconds: float
+    summary: Summary
+    handoff: int
+    devices: tuple[Device, ...]
+    links: tuple[Link, ...]
+    memories: tuple[Memory, ...]
+    operators: tuple[Operator, ...]
+    roots: Mapping[str, str]
+    tensors: Mapping[str, Tensor]
+    buffers: tuple[Buffer, ...]
+    tasks: tuple[Task, ...]
+    queues: Mapping[str, tuple[int, ...]]
+
+    def root(self, tensor: str) -> str:
+        """The tensor whose storage `tensor` shares."""
+        return self.roots.get(tensor, tensor)

@@ -1,0 +1,151 @@
+"""V10, V11, V21: buffers have room, do not disturb each other, and live as long as they are used."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from h4hc.verify.document import Buffer
+from h4hc.verify.report import Tally
+
+if TYPE_CHECKING:
+    from h4hc.verify.plan import Plan
+    from h4hc.verify.waits import Clocks
+
+
+def find_handovers(buffers: Iterable[Buffer]) -> list[tuple[Buffer, Buffer]]:
+    """Pairs (earlier, later) where the later buffer takes over an address right after the earlier.
+
+    Buffers in order of start. If each pair is ordered, so are all that share an address: the
+    later one's writer is among its users, so the order is transitive.
+    """
+    pairs: dict[tuple[int, int], tuple[Buffer, Buffer]] = {}
+    maps: dict[str, _AddressMap] = {}
+    for buffer in sorted(buffers, key=lambda b: (b.start, b.end, b.id)):
+        owners = maps.setdefault(buffer.memory, _AddressMap())
+        for earlier in owners.claim(buffer):
+            pairs[earlier.id, buffer.id] = (earlier, buffer)
+    return list(pairs.values())
+
+
+class _AddressMap:
+    """Who used each address last: `owners[i]` from address `bounds[i]` to the next bound."""
+
+    def __init__(self) -> None:
+        self.bounds: list[int] = [0]
+        self.owners: list[Buffer | None] = [None]
+
+    def claim(self, buffer: Buffer) -> list[Buffer]:
+        """Give the addresses of `buffer` to it; returns their owners so far, each once."""
+        if buffer.bytes == 0:
+            return []
+        first = self._cut(buffer.offset)
+        last = self._cut(buffer.offset + buffer.bytes)
+        displaced = {owner.id: owner for owner in self.owners[first:last] if owner is not None}
+        self.bounds[first:last] = [buffer.offset]
+        self.owners[first:last] = [buffer]
+        return list(displaced.values())
+
+    def _cut(self, address: int) -> int:
+        """The index of the bound at `address`, made if missing."""
+        index = bisect_right(self.bounds, address) - 1
+        if self.bounds[index] == address:
+            return index
+        self.bounds.insert(index + 1, address)
+        self.owners.insert(index + 1, self.owners[index])
+        return index + 1
+
+
+def allocation(plan: Plan) -> Tally:
+    """V10: inside the memory, aligned, alive while used, never two at one address at one time."""
+    tally = Tally()
+    for buffer in plan.document.buffers:
+        memory = plan.memories[buffer.memory]
+        label = f"buffer {buffer.id} ({buffer.tensor!r} in {buffer.memory})"
+        end = buffer.offset + buffer.bytes
+        tally.expect(end <= memory.capacity, f"{label} ends at byte {end} of {memory.capacity}")
+        tally.expect(
+            buffer.offset % memory.alignment == 0,
+            f"{label} lies at {buffer.offset}, not aligned to {memory.alignment}",
+        )
+        expected = plan.document.tensors[buffer.tensor].bytes
+        tally.expect(buffer.bytes >= expected, f"{label} has {buffer.bytes} bytes for a tensor of {expected}")
+        _expect_lifetime(tally, plan, buffer, label)
+    for earlier, later in plan.handovers:
+        tally.expect(
+            earlier.end <= later.start,
+            f"buffers {earlier.id} ({earlier.tensor!r}) and {later.id} ({later.tensor!r}) share addresses of "
+            f"{later.memory} while both are live",
+        )
+    for memory in plan.document.memories:
+        used = memory.weights + memory.peak
+        tally.expect(
+            used <= memory.capacity,
+            f"memory {memory.name}: weights and activations need {used} bytes of {memory.capacity}",
+        )
+    return tally
+
+
+def _expect_lifetime(tally: Tally, plan: Plan, buffer: Buffer, label: str) -> None:
+    users = [*plan.writers[buffer.id], *plan.readers[buffer.id]]
+    start = min((task.start for task in users), default=buffer.start)
+    end = max((task.end for task in users), default=buffer.end)
+    tally.expect(
+        buffer.start <= start and end <= buffer.end,
+        f"{label} lives from {buffer.start} to {buffer.end}, but is used from {start} to {end}",
+    )
+
+
+def ordered_reuse(plan: Plan, clocks: Clocks) -> Tally:
+    """V11: whoever takes over addresses starts only when every user of them so far has finished.
+
+    Proved by queue order and waits alone, so it holds whatever the tasks really take.
+    """
+    tally = Tally()
+    for earlier, later in plan.handovers:
+        label = (
+            f"buffer {later.id} ({later.tensor!r}) reuses memory of buffer {earlier.id} ({earlier.tensor!r})"
+        )
+        writers = plan.writers[later.id]
+        tally.expect(bool(writers), f"{label}, but is a graph input, there from the start")
+        users = {task.id: task for task in (*plan.writers[earlier.id], *plan.readers[earlier.id])}
+        for writer in writers:
+            for user in users.values():
+                if user.id == writer.id:
+                    tally.expect(False, f"{label} while {user.label} uses both")
+                    continue
+                tally.expect(
+                    clocks.completed(user, writer),
+                    f"{label}, but nothing keeps {writer.label} behind {user.label}",
+                )
+    return tally
+
+
+def pinned(plan: Plan) -> Tally:
+    """V21: graph inputs are there from tick 0, outputs stay to the end, both in the io device's memory."""
+    tally = Tally()
+    document, home = plan.document, plan.io_memory
+    tally.expect(bool(home), "the target names no io device")
+    buffers = {(b.tensor, plan.home(b)): b for b in document.buffers}
+    for value in document.inputs:
+        buffer = buffers.get((document.root(value.name), home))
+        if buffer is None:
+            used = any(b.tensor == document.root(value.name) for b in document.buffers)
+            tally.expect(not used, f"input {value.name!r} has no buffer in {home}")
+            continue
+        unwritten = not plan.writers[buffer.id]
+        tally.expect(
+            buffer.start == 0 and unwritten,
+            f"input {value.name!r}: its buffer starts at {buffer.start} or is written",
+        )
+    for value in document.outputs:
+        buffer = buffers.get((document.root(value.name), home))
+        if buffer is None:
+            tally.expect(False, f"output {value.name!r} has no buffer in {home}")
+            continue
+        tally.expect(
+            buffer.end >= document.summary.latency,
+            f"output {value.name!r} lives to {buffer.end} only, the frame ends at {document.summary.latency}",
+        )
+    return tally

@@ -1,0 +1,173 @@
+"""V02 to V05: who does what, on which resource, for how long, in which order."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from h4hc.verify.document import ModeCost, Operator, Task
+from h4hc.verify.plan import Plan
+from h4hc.verify.references import TICK
+from h4hc.verify.report import Tally
+
+PICO = 1e-12
+
+
+def coverage(plan: Plan) -> Tally:
+    """V02: each operator has exactly one compute task, with its device, tiles, work and energy."""
+    tally = Tally()
+    by_operator: dict[str, list[Task]] = {operator.name: [] for operator in plan.document.operators}
+    for task in plan.compute:
+        by_operator[task.operator].append(task)
+    for operator in plan.document.operators:
+        tasks = by_operator[operator.name]
+        once = tally.expect(len(tasks) == 1, f"operator {operator.name!r} has {len(tasks)} compute tasks")
+        if not once:
+            continue
+        task = tasks[0]
+        stated = (operator.device, operator.tiles, operator.work, operator.energy)
+        found = (task.resource, task.tiles, task.work, task.energy)
+        tally.expect(stated == found, f"{task.label} is {found}, its operator says {stated}")
+        limit = max(1, operator.rows)
+        tally.expect(task.tiles <= limit, f"{task.label} has {task.tiles} tiles for {limit} rows")
+    return tally
+
+
+def placement(plan: Plan) -> Tally:
+    """V03: the device runs the operator, in work and energy that follow from the stated cost.
+
+    work = cost, plus bytes / bandwidth for each tensor that lies in the memory behind the device's, rounded
+    up to ticks; plus the device's overhead, one constant, for each tile but the first. Energy likewise.
+    """
+    tally = Tally()
+    overheads: dict[str, tuple[float, str]] = {}
+    for task in plan.compute:
+        operator = plan.operators[task.operator]
+        modes = operator.costs.get(operator.device)
+        if isinstance(modes, str) or modes is None:
+            reason = modes or "it has no cost there"
+            tally.expect(
+                False, f"operator {operator.name!r} is on {operator.device}, which refuses it: {reason}"
+            )
+            continue
+        cost = modes.get(operator.mode)
+        if not tally.expect(
+            cost is not None, f"operator {operator.name!r}: no cost in mode {operator.mode!r}"
+        ):
+            continue
+        if cost is not None:
+            _expect_cost(tally, plan, task, cost, overheads)
+    return tally
+
+
+def _expect_cost(
+    tally: Tally, plan: Plan, task: Task, cost: ModeCost, overheads: dict[str, tuple[float, str]]
+) -> None:
+    seconds, joules = _spill_traffic(plan, task)
+    ticks, energy = (cost.seconds + seconds) / TICK, (cost.joules + joules) / PICO
+    tally.expect(
+        close_above(task.energy, energy),
+        f"{task.label}: energy {task.energy} pJ, its cost is {energy:.1f} pJ",
+    )
+    if task.tiles == 1:
+        tally.expect(
+            close_above(task.work, ticks), f"{task.label}: work {task.work}, its cost is {ticks:.1f} ticks"
+        )
+        return
+    each = (task.work - ticks) / (task.tiles - 1)
+    known, label = overheads.setdefault(task.resource, (each, task.label))
+    slack = 2 + 1e-9 * ticks
+    tally.expect(
+        each >= -slack and abs(each - known) <= slack,
+        f"{task.label}: {each:.1f} ticks of overhead per further tile; "
+        f"{label} on the same device has {known:.1f}",
+    )
+
+
+def close_above(whole: int, exact: float) -> bool:
+    """Whether `whole` is `exact` rounded up, give or take the last bits of a float."""
+    slack = 1e-6 + 2e-9 * exact
+    return exact - slack <= whole <= exact + 1 + slack
+
+
+def _spill_traffic(plan: Plan, task: Task) -> tuple[float, float]:
+    """Seconds and joules that `task` spends on the memory behind its device's: one pass per tensor."""
+    memory = plan.devices[task.resource].memory
+    seconds = joules = 0.0
+    for number in dict.fromkeys((*task.reads, *task.writes)):
+        buffer = plan.buffers[number]
+        if buffer.memory != memory:
+            bandwidth, energy = plan.memory_rates(buffer.memory)
+            size = plan.document.tensors[buffer.tensor].bytes
+            seconds += size / bandwidth if bandwidth else 0.0
+            joules += size * energy
+    return seconds, joules
+
+
+def exclusivity(plan: Plan) -> Tally:
+    """V04: a device or channel works on one task at a time."""
+    tally = Tally()
+    by_resource: dict[str, list[Task]] = {}
+    for task in plan.document.tasks:
+        by_resource.setdefault(task.resource, []).append(task)
+        tally.expect(
+            task.end - task.start >= task.work,
+            f"{task.label} lasts {task.end - task.start} of {task.work} ticks",
+        )
+    for resource, tasks in sorted(by_resource.items()):
+        tasks.sort(key=lambda task: (task.start, task.end))
+        for before, after in pairwise(tasks):
+            tally.expect(
+                before.end <= after.start, f"{before.label} and {after.label} overlap in time on {resource}"
+            )
+    return tally
+
+
+def order(plan: Plan) -> Tally:
+    """V05: the queues hold every task once, on its own resource, in order of start."""
+    tally = Tally()
+    seen: dict[int, int] = {}
+    for resource, ids in plan.document.queues.items():
+        tasks = [plan.tasks[number] for number in ids]
+        for task in tasks:
+            seen[task.id] = seen.get(task.id, 0) + 1
+            tally.expect(
+                task.resource == resource, f"{task.label} of {task.resource} is in the queue of {resource}"
+            )
+        for before, after in pairwise(tasks):
+            tally.expect(
+                before.start <= after.start,
+                f"{after.label} is queued behind {before.label} but starts earlier",
+            )
+    for task in plan.document.tasks:
+        times = seen.get(task.id, 0)
+        tally.expect(times == 1, f"{task.label} is queued {times} times")
+    return tally
+
+
+def residency(plan: Plan) -> Tally:
+    """V13: the weights that stay in a device's array fit in it."""
+    tally = Tally()
+    used = dict.fromkeys(plan.devices, 0)
+    for operator in plan.document.operators:
+        used[operator.device] += operator.resident_bytes
+        expected = _resident_bytes(operator)
+        tally.expect(
+            expected is None or expected == operator.resident_bytes,
+            f"operator {operator.name!r} keeps {operator.resident_bytes} bytes, its cost says {expected}",
+        )
+    for device in plan.document.devices:
+        total = used[device.name]
+        tally.expect(
+            total == device.resident, f"device {device.name}: {device.resident} bytes stated, {total} used"
+        )
+        tally.expect(
+            total <= device.capacity,
+            f"device {device.name}: {total} bytes resident, room for {device.capacity}",
+        )
+    return tally
+
+
+def _resident_bytes(operator: Operator) -> int | None:
+    modes = operator.costs.get(operator.device)
+    cost = modes.get(operator.mode) if modes is not None and not isinstance(modes, str) else None
+    return cost.resident_bytes if cost else None

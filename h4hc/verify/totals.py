@@ -1,0 +1,132 @@
+"""V18 and V19: the stated totals are the sums of the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from h4hc.verify.document import Buffer
+from h4hc.verify.plan import Plan
+from h4hc.verify.queues import PICO
+from h4hc.verify.references import TICK
+from h4hc.verify.report import Tally
+
+
+def interval(plan: Plan) -> Tally:
+    """V18: the initiation interval lies between the load of the busiest resource and the latency."""
+    tally = Tally()
+    summary = plan.document.summary
+    busy: dict[str, int] = {}
+    for task in plan.document.tasks:
+        busy[task.resource] = busy.get(task.resource, 0) + task.work
+    least = max(busy.values(), default=0)
+    stated = summary.initiation_interval
+    tally.expect(
+        stated >= least, f"initiation interval {stated}, but a resource is busy for {least} ticks a frame"
+    )
+    tally.expect(
+        stated <= max(1, summary.latency), f"initiation interval {stated} above latency {summary.latency}"
+    )
+    rate = 1 / (stated * TICK) if stated else 0.0
+    tally.expect(
+        abs(summary.frames_per_second - rate) <= 1e-6 * rate,
+        f"{summary.frames_per_second} frames/s, II gives {rate:.3f}",
+    )
+    return tally
+
+
+def totals(plan: Plan) -> Tally:
+    """V19: latency, energy, busy time, peaks, bounds and counts equal the recomputed ones."""
+    tally = Tally()
+    document, summary = plan.document, plan.document.summary
+    latency = max((task.end for task in document.tasks), default=0)
+    tally.expect(summary.latency == latency, f"latency {summary.latency}, the last task ends at {latency}")
+    _near(tally, "latency_seconds", summary.latency_seconds, latency * TICK)
+    _energy(tally, plan)
+    met = None if document.budget_seconds is None else latency * TICK <= document.budget_seconds
+    tally.expect(summary.budget_met is met, f"budget_met is {summary.budget_met}, should be {met}")
+    macs = sum(operator.macs for operator in document.operators)
+    tally.expect(summary.macs == macs, f"{summary.macs} MACs, the operators have {macs}")
+    count, moved = len(plan.transfers), sum(task.bytes for task in plan.transfers)
+    tally.expect(summary.transfers == count, f"{summary.transfers} transfers, there are {count}")
+    tally.expect(
+        summary.transferred_bytes == moved, f"{summary.transferred_bytes} bytes moved, tasks move {moved}"
+    )
+    _device_totals(tally, plan)
+    _memory_totals(tally, plan)
+    return tally
+
+
+def _near(tally: Tally, what: str, stated: float, found: float) -> None:
+    tally.expect(abs(stated - found) <= 1e-9 * abs(found), f"{what} is {stated!r}, recomputed {found!r}")
+
+
+def _energy(tally: Tally, plan: Plan) -> None:
+    document, summary = plan.document, plan.document.summary
+    dynamic = sum(task.energy for task in document.tasks)
+    tally.expect(
+        summary.dynamic_energy == dynamic, f"dynamic energy {summary.dynamic_energy}, tasks sum to {dynamic}"
+    )
+    used = {task.resource for task in document.tasks}
+    watts = sum(device.static_watts for device in document.devices if device.name in used)
+    static = watts * summary.latency * TICK / PICO
+    tally.expect(
+        abs(summary.static_energy - static) <= 1 + 1e-9 * static,
+        f"static energy {summary.static_energy}, recomputed {static:.1f}",
+    )
+    total = summary.dynamic_energy + summary.static_energy
+    tally.expect(summary.energy == total, f"energy {summary.energy}, its parts sum to {total}")
+    _near(tally, "energy_joules", summary.energy_joules, total * PICO)
+
+
+def _device_totals(tally: Tally, plan: Plan) -> None:
+    for device in plan.document.devices:
+        busy = sum(task.work for task in plan.compute if task.resource == device.name)
+        mine = [operator for operator in plan.document.operators if operator.device == device.name]
+        found = (busy, len(mine), sum(operator.macs for operator in mine))
+        stated = (device.busy, device.operators, device.macs)
+        tally.expect(
+            stated == found, f"device {device.name}: busy, operators, MACs {stated}, recomputed {found}"
+        )
+
+
+def _memory_totals(tally: Tally, plan: Plan) -> None:
+    weights = _weights(plan)
+    for memory in plan.document.memories:
+        mine = [buffer for buffer in plan.document.buffers if buffer.memory == memory.name]
+        sizes = {b.id: -(-b.bytes // memory.alignment) * memory.alignment for b in mine}
+        peak = max((buffer.offset + sizes[buffer.id] for buffer in mine), default=0)
+        bound = most_live_bytes(mine, sizes)
+        stated = memory.weights, memory.peak, memory.lower_bound
+        found = weights.get(memory.name, 0), peak, bound
+        tally.expect(
+            stated == found,
+            f"memory {memory.name}: weights, peak, lower bound {stated}, recomputed {found}",
+        )
+
+
+def _weights(plan: Plan) -> dict[str, int]:
+    """Bytes of weights by memory; weights that stay in a device's array lie in no memory."""
+    holder = {
+        device.get("name"): device.get("weights")
+        for device in plan.document.target.get("devices") or ()
+        if isinstance(device, dict)
+    }
+    held: dict[str, int] = {}
+    for operator in plan.document.operators:
+        memory = holder.get(operator.device)
+        if isinstance(memory, str) and operator.resident_bytes == 0:
+            held[memory] = held.get(memory, 0) + operator.weight_bytes
+    return held
+
+
+def most_live_bytes(buffers: list[Buffer], sizes: Mapping[int, int]) -> int:
+    """The largest sum of sizes that are live at one tick; every buffer lives for one tick at least."""
+    events = []
+    for buffer in buffers:
+        events.append((buffer.start, sizes[buffer.id]))
+        events.append((max(buffer.end, buffer.start + 1), -sizes[buffer.id]))
+    live = most = 0
+    for _, change in sorted(events):
+        live += change
+        most = max(most, live)
+    return most

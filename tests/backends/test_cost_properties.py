@@ -1,0 +1,156 @@
+"""What must hold for any workload on any device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from h4hc.backends import load_backends, load_target, target_names
+from h4hc.backends.base import Backend
+from h4hc.ir.cost import Cost, Refusal
+from h4hc.ir.workload import Conv, Elementwise, Kernel, MatMul, Move, Precision, Reduction, Workload
+
+BACKENDS = {
+    f"{target}/{name}": backend
+    for target in target_names()
+    for name, backend in load_backends(load_target(target)).items()
+}
+# Shipped targets share devices: each distinct one is tested once.
+DISTINCT = ["npu+cim/npu", "npu+cim/cim", "npu+cim-cu4/cim", "npu+cim-sram/cim", "npu+cim/host"]
+MODES = ("", "resident", "reload")
+small = st.integers(1, 8)
+extent = st.integers(1, 64)
+
+
+@st.composite
+def convs(draw: st.DrawFn) -> Conv:
+    groups = draw(st.sampled_from([1, 1, 2, 8]))
+    out_h, out_w, kernel_h, kernel_w = draw(extent), draw(extent), draw(small), draw(small)
+    stride_h, stride_w = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    return Conv(
+        draw(st.integers(1, 2)),
+        groups * draw(extent),
+        groups * draw(extent),
+        (out_h - 1) * stride_h + kernel_h,
+        (out_w - 1) * stride_w + kernel_w,
+        out_h,
+        out_w,
+        kernel_h,
+        kernel_w,
+        stride_h,
+        stride_w,
+        groups=groups,
+    )
+
+
+matmuls = st.builds(
+    MatMul, small, st.integers(1, 300), st.integers(1, 600), st.integers(1, 600), st.booleans()
+)
+elementwise = st.builds(
+    Elementwise, st.integers(1, 10**6), st.integers(1, 2), st.sampled_from(["add", "mul", "lut", "div"])
+)
+reductions = st.builds(
+    lambda kind, c, h, w, k: Reduction(kind, 1, c, h * k, w * k, h, w, k, k),
+    st.sampled_from(["max_pool", "average_pool", "mean", "softmax", "layer_norm"]),
+    extent,
+    extent,
+    extent,
+    small,
+)
+moves = st.builds(
+    lambda kind, n, run: Move(kind, n, n, run),
+    st.sampled_from(["transpose", "concat", "split", "slice", "pad", "resize", "gather", "expand"]),
+    st.integers(1, 10**6),
+    st.integers(1, 100),
+)
+workloads = st.one_of(convs(), matmuls, elementwise, reductions, moves)
+kernels = st.builds(
+    Kernel,
+    workloads,
+    st.lists(st.sampled_from(["bias", "batch_norm", "relu", "lut", "add", "mul", "sub"]), max_size=3).map(
+        tuple
+    ),
+    st.sampled_from([Precision(), Precision(), Precision(16, 8), Precision(4, 4), Precision(32, 32)]),
+)
+
+
+def by_mode(backend: Backend, workload: Workload) -> dict[str, Cost]:
+    found = backend.costs(Kernel(workload))
+    return {} if isinstance(found, Refusal) else {cost.mode: cost for cost in found}
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+@settings(max_examples=150, deadline=None)
+@given(kernel=kernels)
+def test_costs_are_sound(name: str, kernel: Kernel) -> None:
+    backend = BACKENDS[name]
+    found = backend.costs(kernel)
+    assert found == backend.costs(kernel)
+    if isinstance(found, Refusal):
+        assert found.reason
+        assert backend.kind != "host"
+        return
+    assert len({cost.mode for cost in found}) == len(found) > 0
+    narrow = kernel.precision.activation_bits * kernel.precision.weight_bits < 64
+    for cost in found:
+        numbers = [cost.seconds, cost.joules, cost.compute_seconds, *cost.details.values()]
+        assert all(math.isfinite(n) and n >= 0 for n in numbers)
+        assert cost.seconds > 0
+        assert cost.joules > 0
+        assert 0 <= cost.utilisation <= 1
+        assert cost.mode in MODES
+        if not narrow:
+            assert cost.seconds >= kernel.workload.macs / backend.peak().macs_per_second * (1 - 1e-9)
+        port = backend.activations  # type: ignore[attr-defined]
+        moved = cost.details.get(f"{port.name} bytes", cost.details.get("I/O bytes", 0.0))
+        assert cost.seconds >= moved / port.bandwidth * (1 - 1e-9)
+        assert cost.resident_bytes <= backend.capacity_bytes
+
+
+@pytest.mark.parametrize("name", DISTINCT[1:])
+@settings(max_examples=60, deadline=None)
+@given(item=matmuls, axis=st.sampled_from(["batch", "m", "k", "n"]), more=st.integers(1, 40))
+def test_products_are_monotone(name: str, item: MatMul, axis: str, more: int) -> None:
+    """More work never costs less, on every device whose model has no search in it.
+
+    Packing several small groups into a tile is the one exception: it is decided per shape.
+    """
+    if item.batch > 1:
+        item = replace(item, batch=1)
+        axis = "m" if axis == "batch" else axis
+    grown = by_mode(BACKENDS[name], replace(item, **{axis: getattr(item, axis) + more}))
+    for mode, cost in by_mode(BACKENDS[name], item).items():
+        if mode in grown:
+            assert grown[mode].seconds >= cost.seconds * (1 - 1e-9)
+            assert grown[mode].joules >= cost.joules * (1 - 1e-9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(item=matmuls, axis=st.sampled_from(["batch", "m", "k", "n"]))
+def test_twice_the_work_never_costs_less_on_the_npu(item: MatMul, axis: str) -> None:
+    """The compiler's choice of block, by traffic and not by time, makes small steps uneven by a few percent."""
+    backend = BACKENDS["npu+cim/npu"]
+    once = by_mode(backend, item)[""]
+    twice = by_mode(backend, replace(item, **{axis: 2 * getattr(item, axis)}))[""]
+    assert twice.seconds >= once.seconds * 0.9
+
+
+@pytest.mark.parametrize("name", ["npu+cim/npu", "npu+cim/host"])
+def test_views_are_free(name: str) -> None:
+    cost = by_mode(BACKENDS[name], Move("view", 10, 10))[""]
+    assert (cost.seconds, cost.joules) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("part", "device"), [("npu", "npu"), ("npu", "host"), ("cim", "cim"), ("cim", "host")]
+)
+def test_devices_cost_the_same_in_every_shipped_target(part: str, device: str) -> None:
+    kernel = Kernel(MatMul(1, 196, 192, 768), ("bias", "lut"))
+    whole = load_backends(load_target("npu+cim"))[device].costs(kernel)
+    restricted = load_backends(load_target("npu+cim").restrict([part]))[device].costs(kernel)
+    alone = BACKENDS[f"{part}/{device}"].costs(kernel)
+    assert whole == restricted == alone

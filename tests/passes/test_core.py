@@ -1,0 +1,163 @@
+"""The compiled inner loops against their Python twin, and both against first principles."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from h4hc.passes import core
+from h4hc.passes.core import packing, reference
+from tests.passes.problems import placements, problems
+
+native = pytest.importorskip("h4hc.passes.core._native") if core.COMPILED else None
+needs_native = pytest.mark.skipif(native is None, reason="built without a C compiler")
+
+
+@needs_native
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_trace_and_score_are_the_same_in_c_and_python(data: st.DataObject) -> None:
+    problem = data.draw(problems())
+    modes, tiles = data.draw(placements(problem))
+    compiled, python = native.Problem(problem), reference.Problem(problem)
+    assert compiled.trace(modes, tiles) == python.trace(modes, tiles)
+    for objective in range(3):
+        assert compiled.score(modes, tiles, objective, 150) == python.score(modes, tiles, objective, 150)
+
+
+@needs_native
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_climb_is_the_same_in_c_and_python(data: st.DataObject) -> None:
+    problem = data.draw(problems())
+    modes, tiles = data.draw(placements(problem))
+    seed = data.draw(st.integers(0, 2**64 - 1))
+    arguments = (modes, tiles, 60, seed, data.draw(st.integers(0, 7)), data.draw(st.integers(0, 2)), 100)
+    assert native.Problem(problem).climb(*arguments) == reference.Problem(problem).climb(*arguments)
+
+
+@needs_native
+@settings(max_examples=150, deadline=None)
+@given(problems(), st.sampled_from([(1.0, 0.0, 1.0, 0.0), (0.5, 1.0, 1.75, 0.0), (1.0, 0.0, 1.0, 0.8)]))
+def test_cut_is_the_same_in_c_and_python(problem: dict[str, Any], weights: tuple[float, ...]) -> None:
+    compiled = native.Problem(problem).cut(0, 1, 7, *weights)
+    assert compiled == reference.Problem(problem).cut(0, 1, 7, *weights)
+
+
+def additive_cost(d: dict[str, Any], modes: tuple[int, ...]) -> int:
+    """Work of all operators plus one transfer per tensor and memory."""
+    chosen = [d["mode_ptr"][v] + m for v, m in enumerate(modes)]
+    memory = [d["dev_memory"][d["mode_device"][m]] for m in chosen]
+    cost = sum(d["mode_work"][m] for m in chosen)
+    for tensor, producer in enumerate(d["producer"]):
+        home = d["io_memory"] if producer < 0 else memory[producer]
+        wanted = {memory[v] for v in d["cons_op"][d["cons_ptr"][tensor] : d["cons_ptr"][tensor + 1]]}
+        if d["sink"][tensor]:
+            wanted.add(d["io_memory"])
+        cost += d["xfer_work"][tensor] * len(wanted - {home})
+    return cost
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems(max_operators=6))
+def test_cut_is_the_cheapest_of_all_placements(problem: dict[str, Any]) -> None:
+    """Every operator on NPU or CIM if it can, else on the host: the cut beats every such placement."""
+    d = problem
+    best = core.Problem(d).cut(0, 1, 7, 1.0, 0.0, 1.0, 0.0)
+    options = []
+    for v in range(d["operators"]):
+        modes = range(d["mode_ptr"][v], d["mode_ptr"][v + 1])
+        accelerated = [m - modes.start for m in modes if d["mode_device"][m] < 2]
+        options.append(accelerated or [m - modes.start for m in modes])
+    cheapest = min(additive_cost(d, modes) for modes in itertools.product(*options))
+    assert additive_cost(d, tuple(best)) == cheapest
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_climb_never_returns_something_worse_or_over_capacity(data: st.DataObject) -> None:
+    problem = data.draw(problems())
+    p = core.Problem(problem)
+    modes = [problem["mode_ptr"][v + 1] - problem["mode_ptr"][v] - 1 for v in range(problem["operators"])]
+    tiles = [1] * len(modes)
+    better_modes, better_tiles = p.climb(modes, tiles, 200, 1, 7, 0, 0)
+    assert p.score(better_modes, better_tiles, 0, 0) <= p.score(modes, tiles, 0, 0)
+    chosen = [problem["mode_ptr"][v] + m for v, m in enumerate(better_modes)]
+    resident = sum(problem["mode_resident"][m] for m in chosen if problem["mode_device"][m] == 1)
+    assert resident <= problem["dev_capacity"][1]
+
+
+def test_a_streamed_consumer_starts_on_the_first_tile() -> None:
+    """Two operators of 4 tiles and 40 ticks: the second one, elsewhere, trails the first by one tile."""
+    d = two_operators(rows=4, in_rows=4, window=1)
+    latency, _, _, tasks, _ = core.Problem(d).trace([0, 0], [4, 4])
+    assert tasks == [(0, -1, -1, 0, 40), (1, -1, -1, 10, 50)]
+    assert latency == 50
+
+
+def test_a_halo_of_two_rows_delays_the_consumer_by_two_tiles() -> None:
+    d = two_operators(rows=4, in_rows=4, window=3)
+    _, _, _, tasks, _ = core.Problem(d).trace([0, 0], [4, 4])
+    assert tasks[1] == (1, -1, -1, 30, 70)
+
+
+def test_a_full_input_waits_for_the_end() -> None:
+    d = two_operators(rows=4, in_rows=0, window=1)
+    _, _, _, tasks, _ = core.Problem(d).trace([0, 0], [4, 4])
+    assert tasks[1] == (1, -1, -1, 40, 80)
+
+
+def two_operators(rows: int, in_rows: int, window: int) -> dict[str, Any]:
+    """A chain of two operators of 40 ticks on two devices that share a memory."""
+    return {
+        "operators": 2, "tensors": 3, "devices": 2, "memories": 1, "links": 0, "io_memory": 0, "handoff": 0,
+        "rows": [rows, rows], "rank": [2, 1], "producer": [-1, 0, 1], "out_ptr": [0, 1, 2], "out_tensor": [1, 2],
+        "in_ptr": [0, 1, 2], "in_tensor": [0, 1], "in_rows": [0, in_rows], "in_window": [1, window],
+        "in_stride": [1, 1], "in_pad": [0, 0], "cons_ptr": [0, 1, 2, 2], "cons_op": [0, 1], "sink": [0, 0, 1],
+        "dev_memory": [0, 0], "dev_overhead": [0, 0], "dev_static": [0.0, 0.0], "dev_capacity": [0, 0],
+        "link_of": [-1], "link_channels": [], "link_overhead": [], "xfer_work": [], "xfer_energy": [],
+        "mode_ptr": [0, 1, 2], "mode_device": [0, 1], "mode_work": [40, 40], "mode_energy": [0, 0],
+        "mode_resident": [0, 0],
+    }  # fmt: skip
+
+
+spans = st.tuples(st.integers(0, 40), st.integers(1, 20), st.integers(1, 9))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(spans, max_size=20))
+def test_first_fit_never_overlaps_and_is_the_same_in_c_and_python(buffers: list[tuple[int, int, int]]) -> None:
+    starts = [start for start, _, _ in buffers]
+    ends = [start + length for start, length, _ in buffers]
+    sizes = [size for _, _, size in buffers]
+    order = sorted(range(len(buffers)), key=lambda b: -sizes[b])
+    offsets = core.first_fit(order, starts, ends, sizes)
+    assert offsets == packing.first_fit(order, starts, ends, sizes)
+    for a, b in itertools.combinations(range(len(buffers)), 2):
+        if starts[a] < ends[b] and starts[b] < ends[a]:
+            assert offsets[a] + sizes[a] <= offsets[b] or offsets[b] + sizes[b] <= offsets[a]
+
+
+@needs_native
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_reuse_waits_are_the_same_in_c_and_python(data: st.DataObject) -> None:
+    """Random tasks in random queues, each waiting for random earlier ones and writing random buffers."""
+    n = data.draw(st.integers(1, 12))
+    queue = data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n))
+    place = [queue[:t].count(queue[t]) for t in range(n)]
+    waits = [sorted(data.draw(st.sets(st.integers(0, t - 1), max_size=2))) if t else [] for t in range(n)]
+    done = [data.draw(st.integers(-1, 1)) for group in waits for _ in group]
+    buffers = [(data.draw(st.integers(0, 1)), data.draw(st.integers(0, 6)), data.draw(st.integers(1, 4))) for _ in range(n)]
+    arguments = (
+        [10 * t for t in range(n)], [10 * t + 5 for t in range(n)], queue, place,
+        [0, *itertools.accumulate(map(len, waits))], [u for group in waits for u in group], done,
+        list(range(n + 1)), list(range(n)), list(range(n + 1)), list(range(n)),
+        [b[0] for b in buffers], [b[1] for b in buffers], [b[2] for b in buffers],
+        [10 * t for t in range(n)], [10 * t + 5 for t in range(n)],
+    )  # fmt: skip
+    assert native.reuse_waits(*arguments) == packing.reuse_waits(*arguments)
