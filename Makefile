@@ -18,6 +18,8 @@ $(BIN)/python:
 
 $(VENV)/.base: $(BIN)/python pyproject.toml setup.py $(CONSTRAINTS) passes/core/native.c
 	$(PIP) install --editable .
+	@# Compiled ahead, so that starting is fast even where Python may not write its caches.
+	@$(BIN)/python -m compileall -q h4hc passes backends search
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base

@@ -117,19 +117,17 @@ def block_work(array: Array, layer: Layer, block: Block, lut: bool = False, relu
     out = h * w * d * rate * layer.width
     command = (mac + out) / 4  # four commands are in flight
     m, a = max(mac, command), max(out, command)
-    in_h, in_w = _input_extent(array, layer, block)
-    fetched = in_h * in_w * _up(d if layer.per_channel else layer.in_c, BRICK) * layer.width
+    in_h, in_w = _input_extent(array, layer, block.h, block.w)
+    rows, columns = _fetched_extent(array, layer, block)
     depth = d if layer.per_channel else _block_input_depth(layer)
+    pieces = len(_pieces(layer.span_h)) * len(_pieces(layer.span_w))
+    fetched = rows * columns * _up(d if layer.per_channel else layer.in_c, BRICK) * layer.width
     return Work(
         cycles=max(m, a) * count + min(m, a),
         mac_cycles=mac * count,
         output_cycles=out * count,
         drain_cycles=a,
-        read_bytes=fetched
-        * blocks_xy
-        * _ceil(layer.out_c, d)
-        * len(_pieces(layer.span_h))
-        * len(_pieces(layer.span_w)),
+        read_bytes=fetched * _ceil(layer.out_c, d) * pieces,
         written_bytes=layer.out_h * layer.out_w * _up(layer.out_c, BRICK) * layer.width,
         weight_passes=blocks_xy,
         edge_bytes=(in_h * in_w * min(depth, layer.in_c) + h * w * d) * layer.width,
@@ -241,11 +239,20 @@ def _block_input_depth(layer: Layer) -> int:
     return min(_up(layer.in_c, DOT), most)
 
 
-def _input_extent(array: Array, layer: Layer, block: Block) -> tuple[int, int]:
-    """Height and width of the input that one output block needs, clipped to the input."""
+def _fetched_extent(array: Array, layer: Layer, block: Block) -> tuple[int, int]:
+    """Input rows and columns that all blocks fetch, overlaps counted; the last blocks may be smaller."""
+    rows, last_h = divmod(layer.out_h, block.h)
+    columns, last_w = divmod(layer.out_w, block.w)
+    full = _input_extent(array, layer, block.h, block.w)
+    last = _input_extent(array, layer, last_h, last_w)
+    return rows * full[0] + (last[0] if last_h else 0), columns * full[1] + (last[1] if last_w else 0)
+
+
+def _input_extent(array: Array, layer: Layer, height: int, width: int) -> tuple[int, int]:
+    """Height and width of the input that `height` x `width` outputs need, clipped to the input."""
     uh, uw = micro_block(array, layer)
-    h = _up((block.h - 1) * layer.stride_h + min(SUB_KERNEL, layer.span_h), uh)
-    w = _up((block.w - 1) * layer.stride_w + min(SUB_KERNEL, layer.span_w), uw)
+    h = _up((height - 1) * layer.stride_h + min(SUB_KERNEL, layer.span_h), uh)
+    w = _up((width - 1) * layer.stride_w + min(SUB_KERNEL, layer.span_w), uw)
     return min(h, layer.in_h), min(w, layer.in_w)
 
 

@@ -2,7 +2,7 @@
 
     compilation = compile_model(load_model("subnet.onnx"), load_target("npu+cim"))
 
-`PASSES` is the pipeline. A pass is a frozen record with a `name`, the fields of `Compilation` it `needs` and
+`Compiler.passes` is the pipeline. A pass is a frozen record with a `name`, the fields of `Compilation` it `needs` and
 `provides`, and `run(compilation) -> compilation`. Other packages add passes through the entry-point group
 `h4hc.passes`: an entry is a function that takes the list of passes and returns the list to run.
 """
@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from h4hc.backends.base import Backend, load_backends
@@ -44,20 +44,13 @@ class Pass(Protocol):
 
 
 class Compiler:
-    """A target with its cost models and the costs asked so far: reuse one for many models."""
+    """A target with its cost models, the costs asked so far and the pipeline: reuse one for many models."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.backends: Mapping[str, Backend] = load_backends(target)
-        self._costs: dict[Kernel, Row] = {}
-
-    def passes(self) -> list[Pass]:
-        """The pipeline, with what other packages add."""
-        pipeline: list[Pass] = [Fuse(), Annotate(self._costs), Partition(), MakeSchedule(), Allocate()]
-        for extend in _third_party():
-            pipeline = list(extend(pipeline))
-        check_pipeline(pipeline)
-        return pipeline
+        costs: dict[Kernel, Row] = {}
+        self.passes = extended([Fuse(), Annotate(costs), Partition(), MakeSchedule(), Allocate()])
 
     def compile(
         self,
@@ -80,7 +73,7 @@ class Compiler:
             options=chosen,
             backends=self.backends,
         )
-        for step in self.passes():
+        for step in self.passes:
             start = time.process_time()
             compilation = step.run(compilation)
             if observe is not None and observe(step, compilation, time.process_time() - start):
@@ -115,7 +108,11 @@ def check_pipeline(passes: Sequence[Pass]) -> None:
         have.update(step.provides)
 
 
-def _third_party() -> Iterable[Callable[[list[Pass]], Iterable[Pass]]]:
+def extended(pipeline: list[Pass]) -> tuple[Pass, ...]:
+    """`pipeline` with what other packages add."""
     from importlib.metadata import entry_points
 
-    return [entry.load() for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name)]
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
+        pipeline = list(entry.load()(pipeline))
+    check_pipeline(pipeline)
+    return tuple(pipeline)

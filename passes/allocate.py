@@ -43,7 +43,7 @@ def allocate(compilation: Compilation) -> Schedule:
     if schedule is None or simulated is None:
         raise ValueError("allocate needs a schedule and a simulated placement")
     system = simulated.system
-    alive = lifetimes(system, simulated.trace)
+    alive = lifetimes(system, simulated.trace[4])
     stores = _stores(compilation, system, alive)
     weights = _weight_bytes(compilation)
     offsets = [0] * len(alive)

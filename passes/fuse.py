@@ -4,7 +4,8 @@ In:  the normalised ONNX model. Out: `Compilation.graph`, one operator per kerne
 
 Rules, in the order in which a node meets them:
 1. A view (reshape, squeeze, identity, a transpose that only moves unit axes) belongs to the operator whose
-   result it views; it costs nothing.
+   result it views; it costs nothing. A view of a graph input is an operator that copies, because the
+   input's buffer is the caller's.
 2. A decomposed layer norm, softmax or L2 norm is one operator.
 3. A chain or a small graph of unary functions of one tensor (SiLU, GELU, hard-swish as exported) is one
    table look-up. It joins the operator that computes its input if nobody else reads that input.
@@ -160,8 +161,6 @@ class Fuser:
         group = self.group_of.get(source)
         if group is None:
             self._start(node)
-            if source not in self.prologues:
-                self.roots[output] = self.roots.get(source, source)
             return
         group.nodes.append(node)
         self._own(group, [node])
@@ -464,8 +463,10 @@ def _lower_group(graph: NodeGraph, group: Group, produced: dict[str, Position]) 
 
 
 def _lower_view(graph: NodeGraph, node: Node, produced: dict[str, Position]) -> Lowered:
+    """A view of a graph input is a copy: the input's buffer belongs to the caller."""
     source = node.inputs[0]
-    workload = Move("view", graph.elements(source), graph.elements(node.outputs[0]))
+    elements = graph.elements(source)
+    workload = Move("slice", elements, graph.elements(node.outputs[0]), elements)
     position = produced.get(source)
     if position is None:
         return Lowered(workload)

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from h4hc.ir.target import Target
-from h4hc.passes.core import first_fit
+from h4hc.passes.core import first_fit, peak_bytes
 from h4hc.passes.core.reference import Trace
 from h4hc.passes.problem import System
 
 _CLIMB_STEPS = 400
+_CLIMB_LIMIT = 2000  # buffers
 
 
 class Lifetime(NamedTuple):
@@ -28,45 +29,37 @@ class Lifetime(NamedTuple):
     bytes: int
 
 
-def lifetimes(system: System, trace: Trace) -> list[Lifetime]:
-    """The buffers of a schedule, in the order of tensors and memories."""
+def lifetimes(system: System, rows: Sequence[tuple[int, int, int, int]]) -> list[Lifetime]:
+    """The buffers of the trace rows (tensor, memory, start, end), with their sizes."""
     sizes = system.bytes
-    return [
-        Lifetime(tensor, memory, start, end, sizes[tensor]) for tensor, memory, start, end in trace[4]
-    ]
+    return [Lifetime(tensor, memory, start, end, sizes[tensor]) for tensor, memory, start, end in rows]
 
 
-def lower_bound(buffers: Sequence[Lifetime], alignment: int) -> tuple[int, int]:
-    """The most bytes alive at once, and the first tick at which they are."""
-    events: list[tuple[int, int]] = []
-    for buffer in buffers:
-        size = aligned(buffer.bytes, alignment)
-        events.append((buffer.start, size))
-        events.append((max(buffer.end, buffer.start + 1), -size))
-    events.sort()
-    live = best = at = 0
-    for tick, change in events:
-        live += change
-        if live > best:
-            best, at = live, tick
-    return best, at
+class Demand(NamedTuple):
+    """The buffers of one memory as columns. A buffer lives at least one tick, so that none share addresses by accident."""
+
+    starts: list[int]
+    ends: list[int]
+    sizes: list[int]
 
 
-def aligned(size: int, alignment: int) -> int:
-    """`size` rounded up to `alignment`."""
-    return -(-size // alignment) * alignment
+def demand(buffers: Sequence[Lifetime], alignment: int) -> Demand:
+    """`buffers` with sizes rounded up to `alignment`."""
+    return Demand(
+        [start for _, _, start, _, _ in buffers],
+        [end if end > start else start + 1 for _, _, start, end, _ in buffers],
+        [-(-size // alignment) * alignment for _, _, _, _, size in buffers],
+    )
 
 
 def pack(buffers: Sequence[Lifetime], alignment: int) -> tuple[list[int], int, int]:
-    """Offsets, peak and lower bound: first fit in five orders, then a short climb over orders.
+    """Offsets, peak and lower bound: first fit in five orders, then a short climb over orders."""
+    return _pack(demand(buffers, alignment))
 
-    Buffers are taken to live at least one tick, so that even empty lifetimes do not share addresses.
-    """
-    sizes = [aligned(buffer.bytes, alignment) for buffer in buffers]
-    starts = [buffer.start for buffer in buffers]
-    ends = [max(buffer.end, buffer.start + 1) for buffer in buffers]
-    bound, _ = lower_bound(buffers, alignment)
-    everyone = range(len(buffers))
+
+def _pack(columns: Demand) -> tuple[list[int], int, int]:
+    starts, ends, sizes = columns
+    bound, _ = peak_bytes(starts, ends, sizes)
     keys = (
         lambda b: (-sizes[b], starts[b]),
         lambda b: (starts[b], -sizes[b]),
@@ -78,40 +71,33 @@ def pack(buffers: Sequence[Lifetime], alignment: int) -> tuple[list[int], int, i
     best_offsets: list[int] = []
     best_peak = -1
     for key in keys:
-        order = sorted(everyone, key=key)
-        offsets, peak = _place(order, starts, ends, sizes)
+        order = sorted(range(len(sizes)), key=key)
+        offsets, peak = _place(order, columns)
         if best_peak < 0 or peak < best_peak:
             best, best_offsets, best_peak = order, offsets, peak
         if best_peak <= bound:
-            return best_offsets, max(best_peak, 0), bound
-    if len(buffers) <= 2000:
-        best_offsets, best_peak = _climb(best, best_offsets, best_peak, bound, (starts, ends, sizes))
-    return best_offsets, max(best_peak, 0), bound
+            return best_offsets, best_peak, bound
+    if len(sizes) <= _CLIMB_LIMIT:
+        best_offsets, best_peak = _climb(best, best_offsets, best_peak, bound, columns)
+    return best_offsets, best_peak, bound
 
 
-def _place(
-    order: Sequence[int], starts: Sequence[int], ends: Sequence[int], sizes: Sequence[int]
-) -> tuple[list[int], int]:
-    offsets = first_fit(order, starts, ends, sizes)
-    return offsets, max((offset + size for offset, size in zip(offsets, sizes, strict=True)), default=0)
+def _place(order: Sequence[int], columns: Demand) -> tuple[list[int], int]:
+    offsets = first_fit(order, *columns)
+    return offsets, max((o + size for o, size in zip(offsets, columns.sizes, strict=True)), default=0)
 
 
 def _climb(
-    order: list[int],
-    offsets: list[int],
-    peak: int,
-    bound: int,
-    buffers: tuple[list[int], list[int], list[int]],
+    order: list[int], offsets: list[int], peak: int, bound: int, columns: Demand
 ) -> tuple[list[int], int]:
     """Move a buffer that touches the peak to the front of the order while that helps (as Vela's allocator does)."""
-    sizes = buffers[2]
     for step in range(_CLIMB_STEPS):
-        top = [b for b in order if offsets[b] + sizes[b] == peak]
+        top = [b for b in order if offsets[b] + columns.sizes[b] == peak]
         chosen = top[step % len(top)]
         place = order.index(chosen)
         target = place * (step % 7) // 7
         trial = [*order[:target], chosen, *order[target:place], *order[place + 1 :]]
-        trial_offsets, trial_peak = _place(trial, *buffers)
+        trial_offsets, trial_peak = _place(trial, columns)
         if trial_peak <= peak:
             order, offsets, peak = trial, trial_offsets, trial_peak
         if peak <= bound:
@@ -139,23 +125,29 @@ def overflowing(
     At the tick where most bytes are alive, the largest buffers go until the others fit; if that tick is not the
     problem but fragmentation is, the largest buffer goes.
     """
-    buffers = lifetimes(system, trace)
     more: set[tuple[str, str]] = set()
     for index, name in enumerate(system.memories):
         memory = target.memory(name)
-        here = [
-            b for b in buffers if b.memory == index and b.bytes and (system.tensors[b.tensor], name) not in spilled
-        ]
-        if sum(aligned(b.bytes, memory.alignment) for b in here) <= memory.bytes:
+        rows = [row for row in trace[4] if row[1] == index]
+        if spilled:
+            rows = [row for row in rows if (system.tensors[row[0]], name) not in spilled]
+        columns = demand(lifetimes(system, rows), memory.alignment)
+        if sum(columns.sizes) <= memory.bytes:
             continue
-        bound, tick = lower_bound(here, memory.alignment)
-        if bound <= memory.bytes and pack(here, memory.alignment)[1] <= memory.bytes:
+        bound, tick = peak_bytes(*columns)
+        if bound <= memory.bytes and _fits(columns, memory.bytes):
             continue
-        alive = sorted((b for b in here if b.start <= tick < max(b.end, b.start + 1)), key=lambda b: -b.bytes)
+        alive = [(size, row) for row, size in zip(rows, columns.sizes, strict=True) if row[2] <= tick <= row[3]]
         excess = max(bound - memory.bytes, 1)
-        for buffer in alive:
-            if excess <= 0:
+        for size, row in sorted(alive, key=lambda item: -item[0]):
+            if excess <= 0 or not size:
                 break
-            more.add((system.tensors[buffer.tensor], name))
-            excess -= aligned(buffer.bytes, memory.alignment)
+            more.add((system.tensors[row[0]], name))
+            excess -= size
     return frozenset(more)
+
+
+def _fits(columns: Demand, capacity: int) -> bool:
+    """Whether some packing stays within `capacity`; the first order that is tried usually does."""
+    order = sorted(range(len(columns.sizes)), key=lambda b: -columns.sizes[b])
+    return _place(order, columns)[1] <= capacity or _pack(columns)[1] <= capacity

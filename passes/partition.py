@@ -10,8 +10,9 @@ Rules:
    number of schedules, so the result does not depend on the speed of the machine.
 3. A buffer larger than its memory, or one that does not fit beside the others, lives in the backing memory,
    and the operators that touch it pay for that.
-4. The result is never worse than the best single-accelerator one: those are searched in the same way, and are
-   among the seeds.
+4. The result is never worse than the best single-accelerator schedule. With `Options.baselines` those are
+   searched in the same way (with a quarter of the budget: there is less to choose) and are among the seeds; else
+   only their seeds are.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from h4hc.passes.core.cutting import Weights
 from h4hc.passes.memory import overflowing, oversized
 from h4hc.passes.problem import Simulated, System, build_system, with_spills
 
-EVALUATIONS = {"fast": 96, "balanced": 3000}
+EVALUATIONS = {"fast": 96, "balanced": 1200}
 _TILE_SEEDS = (1, 2, 4, 8)
 _BALANCES = (1.0, 1.75, 3.0)
 _PRICE_STEPS = 14
@@ -72,14 +73,14 @@ def choose_plan(compilation: Compilation) -> tuple[Plan, tuple[Baseline, ...]]:
     accelerators = [device.name for device in target.devices if device.kind != "host"]
     everyone = searcher.system.device_mask(device.name for device in target.devices)
     alone: dict[str, Plan] = {}
-    if len(accelerators) > 1 or compilation.options.baselines:
+    if compilation.options.baselines or len(accelerators) == 1:
         for name in accelerators:
-            plan = searcher.search(searcher.mask_of(name), [])
+            plan = searcher.search(searcher.mask_of(name), [], searcher.evaluations // 4)
             if plan is not None:
                 alone[name] = plan
     best = None
     if len(accelerators) != 1 or not alone:
-        best = searcher.search(everyone, list(alone.values()))
+        best = searcher.search(everyone, list(alone.values()), searcher.evaluations)
     candidates = [plan for plan in (best, *alone.values()) if plan is not None]
     if not candidates:
         raise _no_device_set(compilation)
@@ -125,7 +126,7 @@ class _Searcher:
         hosts = [device.name for device in self.compilation.target.devices if device.kind == "host"]
         return self.system.device_mask([accelerator, *hosts])
 
-    def search(self, mask: int, warm: list[Plan]) -> Plan | None:
+    def search(self, mask: int, warm: list[Plan], evaluations: int) -> Plan | None:
         """The best plan found on the devices of `mask`; None if some operator runs on none of them."""
         seeds = [list(modes) for modes in _distinct(self._seeds(mask))]
         scored = [(*self._best_tiling(modes), modes) for modes in seeds]
@@ -134,7 +135,7 @@ class _Searcher:
             return None
         _, tiles, modes = min(scored)
         modes, tiles = self.problem.climb(
-            modes, tiles, self.evaluations, _SEED, mask, self.objective, self.budget
+            modes, tiles, evaluations, _SEED, mask, self.objective, self.budget
         )
         return self._fit_memory(tuple(modes), tuple(tiles))
 
@@ -162,13 +163,13 @@ class _Searcher:
         if len(accelerators) == 1:
             pairs = [(accelerators[0], host) for host in devices if host not in accelerators]
         for first, second in pairs:
-            for weights in self._weights():
+            for weights in self._weights(len(accelerators) > 1):
                 yield self._cut(first, second, weights, mask)
 
-    def _weights(self) -> list[Weights]:
+    def _weights(self, pairs_accelerators: bool) -> list[Weights]:
         static = sum(self.system.data["dev_static"])
         if self.objective == 0 and not self.budget:
-            return [Weights(balance=balance) for balance in _BALANCES]
+            return [Weights(balance=balance) for balance in (_BALANCES if pairs_accelerators else (1.0,))]
         energy = Weights(time=static, energy=1.0)
         if self.objective == 1 and not self.budget:
             return [energy]

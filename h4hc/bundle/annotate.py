@@ -47,24 +47,17 @@ class Annotator:
     def on_node(self, node: NodeProto, device: str, level: int, properties: Mapping[str, str]) -> None:
         """Put `node` on `device` in pipeline stage `level`, with further `properties`."""
         clear_annotations(node)
-        self._add(node, PREFIX + "device", device)
+        node.metadata_props.add(key=PREFIX + "device", value=device)
         for key, value in properties.items():
-            self._add(node, PREFIX + key, value)
-        self._add(node, LAYER_ANNOTATION, device)
-        configuration = node.device_configurations.add()
-        configuration.configuration_id = self.configuration
-        configuration.pipeline_stage = level
+            node.metadata_props.add(key=PREFIX + key, value=value)
+        node.metadata_props.add(key=LAYER_ANNOTATION, value=device)
+        configuration = node.device_configurations.add(
+            configuration_id=self.configuration, pipeline_stage=level
+        )
+        index = self.device_index[device]
         for tensor in node.output:
             if tensor:
-                spec = configuration.sharding_spec.add()
-                spec.tensor_name = tensor
-                spec.device.append(self.device_index[device])
-
-    @staticmethod
-    def _add(node: NodeProto, key: str, value: str) -> None:
-        entry = node.metadata_props.add()
-        entry.key = key
-        entry.value = value
+                configuration.sharding_spec.add(tensor_name=tensor, device=(index,))
 
 
 def anchor_node(record: Document) -> str:
@@ -100,14 +93,10 @@ def annotate_model(model: ModelProto, document: Document, target: Target) -> Non
         "version": __version__,
     }
     for key, value in properties.items():
-        entry = model.metadata_props.add()
-        entry.key = PREFIX + key
-        entry.value = value
+        model.metadata_props.add(key=PREFIX + key, value=value)
     model.ClearField("configuration")
-    configuration = model.configuration.add()
-    configuration.name = target.name
-    configuration.num_devices = len(target.devices)
-    configuration.device.extend(device.name for device in target.devices)
+    names = [device.name for device in target.devices]
+    model.configuration.add(name=target.name, num_devices=len(names), device=names)
 
 
 def _drop_own_properties(proto: NodeProto | ModelProto) -> None:

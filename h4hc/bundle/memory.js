@@ -100,7 +100,7 @@ function bufferLines(buffer) {
 }
 
 function bufferCaption(buffer) {
-  const links = (tasks) => (tasks.length ? tasks.flatMap((task, i) => [i ? ", " : "", taskLink(task)]) : ["nobody"]);
+  const links = (tasks) => (tasks.length ? tasks.flatMap((task, i) => [i ? ", " : "", taskLink(task)]) : ["the outside"]);
   return [
     h("b", {}, buffer.tensor), `, ${bufferLines(buffer).slice(1).join(", ")}. Written by `,
     ...links(data.tasks.filter((task) => task.writes.includes(buffer.id))), "; read by ",

@@ -36,7 +36,7 @@ def partitioned_model(
 ) -> list[bytes]:
     """The partitioned model as the chunks of its file."""
     source = compilation.model
-    graph = _Emitter(compilation, document, placed, tensors).graph
+    graph = _Emitter(compilation, document, placed, tensors).emit()
     model = ModelProto()
     copy_header(source, model)
     model.opset_import.add(domain=DOMAIN, version=TRANSFER_VERSION)
@@ -99,17 +99,21 @@ class _Emitter:
         self._kept: set[str] = set()
         # (tensor, device) -> the name under which that device reads the tensor
         self._local: dict[tuple[str, str], str] = {}
-        self.graph = GraphProto(name=source.name, doc_string=source.doc_string)
-        self.graph.input.extend(source.input)
-        self.graph.output.extend(source.output)
-        self.graph.value_info.extend(source.value_info)
-        self.graph.quantization_annotation.extend(source.quantization_annotation)
-        self.graph.metadata_props.extend(source.metadata_props)
+        self._graph = GraphProto(name=source.name, doc_string=source.doc_string)
+        self._graph.input.extend(source.input)
+        self._graph.output.extend(source.output)
+        self._graph.value_info.extend(source.value_info)
+        self._graph.quantization_annotation.extend(source.quantization_annotation)
+        self._graph.metadata_props.extend(source.metadata_props)
+
+    def emit(self) -> GraphProto:
+        """The graph, without initializers."""
         self._rename_far_outputs()
-        for operator in placed.order:
+        for operator in self._placed.order:
             self._emit_operator(operator)
         for output in self._outputs:
             self._deliver(output)
+        return self._graph
 
     def _rename_far_outputs(self) -> None:
         """Free the name of each output that a Transfer will write."""
@@ -132,7 +136,7 @@ class _Emitter:
             self._annotator.on_operator(copy, operator, self._placed.levels[operator])
 
     def _add_node(self, node: NodeProto, inputs: list[str], outputs: list[str]) -> NodeProto:
-        copy: NodeProto = self.graph.node.add()
+        copy: NodeProto = self._graph.node.add()
         copy.CopyFrom(node)
         copy.input[:] = inputs
         copy.output[:] = outputs
@@ -199,7 +203,7 @@ class _Emitter:
             copy=int(move.task is not None),
         )
         self._annotator.on_node(node, device, level, move.properties)
-        self.graph.node.append(node)
+        self._graph.node.append(node)
         self._local[tensor, device] = result
         return result
 
@@ -217,5 +221,5 @@ class _Emitter:
     def _new_tensor(self, tensor: str, device: str) -> str:
         """A new name for `tensor` as `device` sees it, with its type on record."""
         name = self._names.fresh(f"{tensor}@{device}")
-        self.graph.value_info.append(self._tensors.info(tensor, name))
+        self._graph.value_info.append(self._tensors.info(tensor, name))
         return name

@@ -82,19 +82,19 @@ def _problems(value: Any, schema: dict[str, Any], definitions: dict[str, Any], p
 def _alternatives(
     value: Any, schemas: list[dict[str, Any]], definitions: dict[str, Any], path: str
 ) -> Iterator[str]:
-    """Nothing if an alternative fits, else the problem of the one that gets furthest into the value."""
+    """Nothing if an alternative fits, else the problem of the one that `value` is most like."""
     failures = [next(_problems(value, schema, definitions, path), None) for schema in schemas]
     if None not in failures:
-        yield max((failure for failure in failures if failure is not None), key=_depth)
+        yield max((failure for failure in failures if failure is not None), key=_likeness)
 
 
-def _depth(problem: str) -> int:
-    return len(problem.split(" ", 1)[0])
+def _likeness(problem: str) -> tuple[bool, int]:
+    """An alternative of another ``type`` is unlike; else the deeper in the value, the more alike."""
+    place = problem.partition(" ")[0]
+    return not place.endswith(".type"), len(place)
 
 
 def _value_problems(value: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
-    if "const" in schema and value != schema["const"]:
-        yield f"{path} is not {schema['const']}"
     if "enum" in schema and value not in schema["enum"]:
         yield f"{path} is none of {', '.join(schema['enum'])}"
     if "minimum" in schema and value < schema["minimum"]:
@@ -113,6 +113,9 @@ def _member_problems(
     value: dict[str, Any], schema: dict[str, Any], definitions: dict[str, Any], path: str
 ) -> Iterator[str]:
     properties, others = schema.get("properties", {}), schema.get("additionalProperties", True)
+    kind = properties.get("type", {})
+    if "const" in kind and value.get("type") != kind["const"]:
+        yield f"{path}.type is not {kind['const']}"
     for name in schema.get("required", ()):
         if name not in value:
             yield f"{path}.{name} is missing".lstrip(".")

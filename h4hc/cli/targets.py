@@ -82,7 +82,7 @@ def show(name: str, sources: bool, as_json: bool) -> None:
     table = _table(
         "devices (peak at 8 bit x 8 bit)", "device", "preset", "memory", "weights", "TOPS", "TOPS/W"
     )
-    for column in ("static", "resident weights"):
+    for column in ("static", "resident"):
         table.add_column(column, overflow="fold")
     for device in target.devices:
         backend, peak = backends[device.name], backends[device.name].peak()

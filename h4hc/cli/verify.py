@@ -17,7 +17,7 @@ MARKS = {True: ("passed", "green"), False: ("FAILED", "bold red"), None: ("skipp
 @click.command(short_help="Check a bundle independently of the compiler.")
 @click.argument("build", type=click.Path(path_type=Path))
 @click.option("-m", "--model", type=click.Path(path_type=Path), metavar="FILE",
-              help="The model that was compiled; else looked for beside BUILD and in the working folder.")  # fmt: skip
+              help="The compiled model; else looked for beside BUILD and in the working folder.")  # fmt: skip
 @click.option("--functional/--no-functional", default=True, show_default=True,
               help="Compare model, partitioned model and subgraphs in onnxruntime.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1, 100), default=2, show_default=True, metavar="N",

@@ -8,8 +8,10 @@ host runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
+from typing import NamedTuple
 
 from h4hc.frontend.nodes import Node, NodeGraph
 from h4hc.frontend.streams import Position, axis_position, scale_block, survives_block, transposed
@@ -44,12 +46,11 @@ BINARY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Lowered:
+class Lowered(NamedTuple):
     """What a node computes; `streams` per input tensor (absent: needed in full), `position` of the output axis."""
 
     workload: Workload
-    streams: Mapping[str, Streamed] = field(default_factory=dict)
+    streams: Mapping[str, Streamed] = MappingProxyType({})
     position: Position = Position(1, 1)
 
 

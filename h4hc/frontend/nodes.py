@@ -6,6 +6,8 @@ only when they are asked for.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
@@ -198,8 +200,12 @@ def _value_infos(graph: GraphProto) -> dict[str, ValueInfoProto]:
 
 
 def _integer_values(tensor: TensorProto) -> tuple[int, ...] | None:
-    from onnx import numpy_helper
-
-    if tensor.data_type not in (6, 7) or not (tensor.raw_data or tensor.int64_data or tensor.int32_data):
+    if tensor.data_type not in (6, 7):
         return None
-    return tuple(int(value) for value in numpy_helper.to_array(tensor).reshape(-1))
+    if tensor.raw_data:
+        values = array("i" if tensor.data_type == 6 else "q")
+        values.frombytes(tensor.raw_data)
+        if sys.byteorder == "big":
+            values.byteswap()
+        return tuple(values)
+    return tuple(tensor.int32_data if tensor.data_type == 6 else tensor.int64_data) or None

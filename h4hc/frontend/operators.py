@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from onnx import AttributeProto
@@ -50,6 +51,8 @@ _POSITIVE = frozenset(
 # May be zero, meaning that it is deduced.
 _ZERO_MEANS_AUTO = frozenset({"kv_num_heads", "q_num_heads"})
 _SANE = 2**31
+_TERM = rb"[A-Za-z]*(\.\.\.[A-Za-z]*)?"
+_EQUATION = re.compile(_TERM + rb"(," + _TERM + rb")*(->" + _TERM + rb")?")
 
 
 def check_nodes(nodes: Iterable[Node], opset: int, limits: Limits) -> None:
@@ -154,6 +157,8 @@ def _check_value(node: Node, item: AttributeProto, limits: Limits) -> None:
         raise ModelError(
             f"{label(node)} needs one element in its attribute {quoted(item.name)}", code="attribute"
         )
+    if kind in {AttributeProto.STRING, AttributeProto.STRINGS}:
+        _check_text(node, item, limits)
     values = getattr(item, _LISTS[kind]) if kind in _LISTS else ()
     if len(values) > limits.attribute_values:
         raise ModelError(f"{label(node)} has {len(values)} values in {quoted(item.name)}", code="too-large")
@@ -168,6 +173,16 @@ def _check_value(node: Node, item: AttributeProto, limits: Limits) -> None:
             )
     elif item.name in {"pads", "output_padding"} and any(abs(value) >= _SANE for value in values):
         raise ModelError(f"{label(node)} has absurd {item.name} {_text(values)}", code="attribute")
+
+
+def _check_text(node: Node, item: AttributeProto, limits: Limits) -> None:
+    """Text is plain and short; an Einsum equation is one (native code loops on some that are not)."""
+    for text in (item.s, *item.strings):
+        plain = len(text) <= limits.name_length and text.isascii() and text.decode().isprintable()
+        if not plain or (item.name == "equation" and not _EQUATION.fullmatch(text.replace(b" ", b""))):
+            raise ModelError(
+                f"{label(node)} has the malformed attribute {item.name} = {quoted(text)}", code="attribute"
+            )
 
 
 def _text(values: Iterable[int]) -> str:

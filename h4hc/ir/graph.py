@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from h4hc.ir.workload import Kernel
 
@@ -29,8 +30,7 @@ class Tensor:
         return count
 
 
-@dataclass(frozen=True, slots=True)
-class Streamed:
+class Streamed(NamedTuple):
     """How an operator consumes an input row by row while its producer still runs.
 
     Output rows [0, r) need input rows [0, (r - 1)·stride - pad + window), clipped to the input.

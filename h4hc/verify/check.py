@@ -5,12 +5,12 @@ A check that needs what an earlier check found broken is skipped and says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from h4hc.errors import BundleError
-from h4hc.verify.folder import Bundle, open_bundle, read_model
+from h4hc.verify.folder import Bundle, Chain, open_bundle, read_model
 from h4hc.verify.functional import TIMEOUT, skipped
 from h4hc.verify.functional import functional as functional_checks
 from h4hc.verify.integrity import hashes
@@ -23,7 +23,7 @@ from h4hc.verify.references import references, target_tables
 from h4hc.verify.replay import jitter_replays, nominal_replay
 from h4hc.verify.report import Check, Report, Tally
 from h4hc.verify.sameness import same_computation
-from h4hc.verify.structure import chain, interface, nodes_once, transfer_nodes
+from h4hc.verify.structure import check_chain, interface, nodes_once, transfer_nodes
 from h4hc.verify.totals import interval, totals
 from h4hc.verify.waits import deadlock, well_formed
 
@@ -83,9 +83,11 @@ def verify_bundle(
     bundle = open_bundle(Path(folder))
     model = _find_model(bundle, model_path)
     original = _load_original(model) if model is not None else None
+    network = Network(bundle.partitioned)
+    models = {segment.path: read_model(bundle.folder, segment.path) for segment in bundle.chain.segments}
     checks = [_check("V01", hashes(bundle, model))]
-    checks += check_structure(bundle, original)
-    checks += check_schedule(bundle.document, Network(bundle.partitioned))
+    checks += check_structure(bundle.document, network, bundle.chain, models, original)
+    checks += check_schedule(bundle.document, network)
     checks += (
         functional_checks(bundle, model, seeds, isolate=isolate, timeout=timeout)
         if functional
@@ -94,13 +96,16 @@ def verify_bundle(
     return Report(tuple(checks))
 
 
-def check_structure(bundle: Bundle, original: ModelProto | None) -> list[Check]:
-    """S01 to S05."""
-    document = bundle.document
-    network = Network(bundle.partitioned)
+def check_structure(
+    document: Document,
+    network: Network,
+    chain: Chain,
+    models: Mapping[str, ModelProto],
+    original: ModelProto | None,
+) -> list[Check]:
+    """S01 to S05: partitioned.onnx (`network`) and the files of the chain (`models`, by path)."""
     checks = [_check("S01", interface(document, network, original))]
-    broken = references(document).problems
-    if broken:
+    if references(document).problems:
         return checks + [_skip(code, "V22 failed") for code in ("S02", "S03", "S04", "S05")]
     plan = Plan(document, network)
     checks.append(_check("S02", nodes_once(plan)))
@@ -109,8 +114,7 @@ def check_structure(bundle: Bundle, original: ModelProto | None) -> list[Check]:
     else:
         checks.append(_check("S03", same_computation(original, network)))
     checks.append(_check("S04", transfer_nodes(plan)))
-    models = {segment.path: read_model(bundle.folder, segment.path) for segment in bundle.chain.segments}
-    checks.append(_check("S05", chain(plan, bundle.chain, models)))
+    checks.append(_check("S05", check_chain(plan, chain, models)))
     return checks
 
 

@@ -18,6 +18,10 @@ from h4hc.verify.document import (
     Operator,
     Stream,
     Summary,
+    Target,
+    TargetDevice,
+    TargetLink,
+    TargetMemory,
     Task,
     Tensor,
     Value,
@@ -96,6 +100,13 @@ class Fields:
         """A finite number."""
         return _number(self.get(key), self.place(key))
 
+    def positive(self, key: str) -> float:
+        """A finite number above zero."""
+        value = self.number(key)
+        if value <= 0:
+            _wrong(self.place(key), "a positive number", value)
+        return value
+
     def optional_number(self, key: str) -> float | None:
         """A finite number, or None for null."""
         return None if self.get(key) is None else self.number(key)
@@ -159,7 +170,7 @@ def decode(value: Any) -> Document:
         model_sha256=model.text("sha256"),
         inputs=model.objects("inputs", _value),
         outputs=model.objects("outputs", _value),
-        target=Fields(top.get("target"), "schedule.json.target").members,
+        target=_target(Fields(top.get("target"), "schedule.json.target")),
         precision=options.text("precision"),
         budget_seconds=options.optional_number("budget_seconds"),
         tick_seconds=top.number("tick_seconds"),
@@ -174,6 +185,42 @@ def decode(value: Any) -> Document:
         buffers=top.objects("buffers", _buffer),
         tasks=tasks,
         queues=top.table("queues", _naturals),
+    )
+
+
+def _target(fields: Fields) -> Target:
+    memories = fields.objects("memories", lambda memory: (memory.text("name"), _target_memory(memory)))
+    devices = fields.objects("devices", lambda device: (device.text("name"), _target_device(device)))
+    links = fields.objects("links", lambda link: (link.text("name"), _target_link(link)))
+    return Target(fields.text("io"), fields.number("handoff"), dict(memories), dict(devices), dict(links))
+
+
+def _target_memory(fields: Fields) -> TargetMemory:
+    return TargetMemory(
+        bytes=fields.natural("bytes"),
+        alignment=fields.natural("alignment"),
+        bandwidth=fields.positive("bandwidth"),
+        energy_per_byte=fields.number("energy_per_byte"),
+    )
+
+
+def _target_device(fields: Fields) -> TargetDevice:
+    return TargetDevice(
+        kind=fields.text("kind"),
+        memory=fields.text("memory"),
+        spill=fields.optional_text("spill"),
+        weights=fields.optional_text("weights"),
+    )
+
+
+def _target_link(fields: Fields) -> TargetLink:
+    return TargetLink(
+        memories=fields.texts("memories"),
+        channels=fields.natural("channels"),
+        bandwidth=fields.positive("bandwidth"),
+        latency=fields.number("latency"),
+        tile_overhead=fields.number("tile_overhead"),
+        energy_per_byte=fields.number("energy_per_byte"),
     )
 
 
@@ -217,16 +264,13 @@ def _link(fields: Fields) -> Link:
     memories = fields.texts("memories")
     if len(memories) != 2:
         _wrong(fields.place("memories"), "two memory names", list(memories))
-    bandwidth = fields.number("bandwidth")
-    if bandwidth <= 0:
-        _wrong(fields.place("bandwidth"), "a positive number", bandwidth)
     return Link(
         name=fields.text("name"),
         memories=(memories[0], memories[1]),
         channels=fields.natural("channels"),
         latency=fields.natural("latency"),
         tile_overhead=fields.natural("tile_overhead"),
-        bandwidth=bandwidth,
+        bandwidth=fields.positive("bandwidth"),
         energy_per_byte=fields.number("energy_per_byte"),
     )
 

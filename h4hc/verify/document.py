@@ -7,7 +7,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class TargetMemory:
+    """A memory as the target describes it; `bandwidth` in bytes per second, `energy_per_byte` in joules."""
+
+    bytes: int
+    alignment: int
+    bandwidth: float
+    energy_per_byte: float
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDevice:
+    """A device as the target describes it; memories that it lacks are empty texts."""
+
+    kind: str
+    memory: str
+    spill: str
+    weights: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetLink:
+    """A link as the target describes it, in SI units."""
+
+    memories: tuple[str, ...]
+    channels: int
+    bandwidth: float
+    latency: float
+    tile_overhead: float
+    energy_per_byte: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the checker needs of the embedded target description, by name; `handoff` in seconds."""
+
+    io: str
+    handoff: float
+    memories: Mapping[str, TargetMemory]
+    devices: Mapping[str, TargetDevice]
+    links: Mapping[str, TargetLink]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +247,7 @@ class Document:
     model_sha256: str
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
-    target: Mapping[str, Any]
+    target: Target
     precision: str
     budget_seconds: float | None
     tick_seconds: float

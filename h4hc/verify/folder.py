@@ -76,7 +76,7 @@ def open_bundle(folder: Path) -> Bundle:
         folder=folder,
         manifest=_manifest(parse_json(read_bytes(folder, MANIFEST, MAX_JSON), MANIFEST)),
         document=decode(parse_json(read_bytes(folder, SCHEDULE, MAX_JSON), SCHEDULE)),
-        chain=_chain(parse_json(read_bytes(folder, INDEX, MAX_JSON), INDEX)),
+        chain=decode_chain(parse_json(read_bytes(folder, INDEX, MAX_JSON), INDEX)),
         partitioned=read_model(folder, PARTITIONED),
     )
 
@@ -148,7 +148,8 @@ def _fingerprint(value: object, where: str) -> tuple[str, int]:
     return fields.text("sha256"), fields.natural("size")
 
 
-def _chain(value: object) -> Chain:
+def decode_chain(value: object) -> Chain:
+    """The parsed subgraphs/index.json."""
     top = Fields(value, INDEX)
     segments = top.objects("files", _segment)
     return Chain(top.texts("inputs"), top.texts("outputs"), segments)

@@ -94,8 +94,7 @@ class Plan:
     @cached_property
     def io_memory(self) -> str:
         """The memory in which graph inputs start and outputs must end."""
-        io = self.document.target.get("io")
-        device = self.devices.get(io) if isinstance(io, str) else None
+        device = self.devices.get(self.document.target.io)
         return device.memory if device else ""
 
     @cached_property
@@ -154,10 +153,8 @@ class Plan:
 
     def memory_rates(self, name: str) -> tuple[float, float]:
         """Bandwidth (bytes per second) and energy (joules per byte) of a memory of the target."""
-        for memory in self.document.target.get("memories") or ():
-            if isinstance(memory, dict) and memory.get("name") == name:
-                return float(memory.get("bandwidth") or 0), float(memory.get("energy_per_byte") or 0)
-        return 0.0, 0.0
+        memory = self.document.target.memories.get(name)
+        return (memory.bandwidth, memory.energy_per_byte) if memory else (float("inf"), 0.0)
 
     @cached_property
     def handovers(self) -> Sequence[tuple[Buffer, Buffer]]:

@@ -135,8 +135,7 @@ def _expect_transfer(tally: Tally, plan: Plan, task: Task, source: Buffer, targe
     tally.expect(task.tiles == tiles, f"{task.label}: {task.tiles} chunks, its source appears in {tiles}")
     behind = [plan.memory_rates(buffer.memory) for buffer in (source, target) if plan.is_spilled(buffer)]
     bandwidth = min([link.bandwidth, *(rate for rate, _ in behind)])
-    moving = size / bandwidth / TICK if bandwidth else 0.0
-    work = link.latency + moving + (task.tiles - 1) * link.tile_overhead
+    work = link.latency + size / bandwidth / TICK + (task.tiles - 1) * link.tile_overhead
     tally.expect(
         close_above(task.work, work), f"{task.label}: takes {task.work} ticks, its link needs {work:.1f}"
     )
@@ -189,7 +188,7 @@ def _expect_claims(tally: Tally, plan: Plan, operator: Operator, claims: list[tu
                 open_claims.remove(claim)
                 tally.problems.append(
                     f"operator {operator.name!r} claims to write {rows} of {operator.rows} rows from "
-                    f"{claimed} of {stream.rows} rows of {name!r}; its nodes need {-(-needed * slab // total)}"
+                    f"{claimed} of {stream.rows} rows of {name!r}; needed are {-(-needed * slab // total)}"
                 )
 
 

@@ -98,7 +98,7 @@ def _spill_traffic(plan: Plan, task: Task) -> tuple[float, float]:
         if buffer.memory != memory:
             bandwidth, energy = plan.memory_rates(buffer.memory)
             size = plan.document.tensors[buffer.tensor].bytes
-            seconds += size / bandwidth if bandwidth else 0.0
+            seconds += size / bandwidth
             joules += size * energy
     return seconds, joules
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from h4hc.verify.document import Document, Task
+from h4hc.verify.document import Device, Document, Link, TargetDevice, TargetLink, Task
 from h4hc.verify.report import Tally
 
 TICK = 1e-9
@@ -103,49 +102,44 @@ def _known_ids(tally: Tally, task: Task, buffers: set[int], tasks: set[int]) -> 
 def target_tables(document: Document) -> Tally:
     """V24: the device, link and memory tables say what the embedded target says."""
     tally = Tally()
-    stated = {key: _by_name(document.target.get(key)) for key in ("devices", "links", "memories")}
+    target = document.target
     for memory in document.memories:
-        source = stated["memories"].get(memory.name, {})
-        size = (source.get("bytes"), source.get("alignment"))
+        known = target.memories.get(memory.name)
         tally.expect(
-            size == (memory.capacity, memory.alignment),
-            f"memory {memory.name}: {memory.capacity} bytes, alignment {memory.alignment}; target: {size}",
+            known is not None and (known.bytes, known.alignment) == (memory.capacity, memory.alignment),
+            f"memory {memory.name}: {memory.capacity} bytes, alignment {memory.alignment}; target: {known}",
         )
     for device in document.devices:
-        source = stated["devices"].get(device.name, {})
-        found = (source.get("kind"), source.get("memory"), source.get("spill") or "")
-        tally.expect(
-            found == (device.kind, device.memory, device.spill),
-            f"device {device.name}: kind, memory and spill differ from the target's {found}",
-        )
+        same = _is_device(device, target.devices.get(device.name))
+        tally.expect(same, f"device {device.name}: kind, memory and spill are not those of the target")
     for link in document.links:
-        source = stated["links"].get(link.name, {})
-        same = (
-            sorted(source.get("memories") or ()) == sorted(link.memories)
-            and source.get("channels") == link.channels
-            and _close(source.get("bandwidth"), link.bandwidth)
-            and _close(source.get("energy_per_byte"), link.energy_per_byte)
-            and _ticks(source.get("latency"), link.latency)
-            and _ticks(source.get("tile_overhead"), link.tile_overhead)
-        )
-        tally.expect(same, f"link {link.name} differs from the target's description")
-    tally.expect(
-        _ticks(document.target.get("handoff"), document.handoff), "handoff differs from the target's"
-    )
+        same = _is_link(link, target.links.get(link.name))
+        tally.expect(same, f"link {link.name} is not as the target describes it")
+    tally.expect(_ticks(target.handoff, document.handoff), "handoff differs from the target's")
     return tally
 
 
-def _by_name(items: object) -> Mapping[str, Mapping[str, Any]]:
-    if not isinstance(items, list):
-        return {}
-    named = [item for item in items if isinstance(item, dict)]
-    return {item["name"]: item for item in named if isinstance(item.get("name"), str)}
+def _is_device(device: Device, known: TargetDevice | None) -> bool:
+    found = (device.kind, device.memory, device.spill)
+    return known is not None and found == (known.kind, known.memory, known.spill)
 
 
-def _close(stated: object, value: float) -> bool:
-    return isinstance(stated, int | float) and abs(stated - value) <= 1e-9 * abs(value)
+def _is_link(link: Link, known: TargetLink | None) -> bool:
+    return (
+        known is not None
+        and sorted(known.memories) == sorted(link.memories)
+        and known.channels == link.channels
+        and _close(known.bandwidth, link.bandwidth)
+        and _close(known.energy_per_byte, link.energy_per_byte)
+        and _ticks(known.latency, link.latency)
+        and _ticks(known.tile_overhead, link.tile_overhead)
+    )
 
 
-def _ticks(seconds: object, ticks: int) -> bool:
+def _close(stated: float, value: float) -> bool:
+    return abs(stated - value) <= 1e-9 * abs(value)
+
+
+def _ticks(seconds: float, ticks: int) -> bool:
     """Whether `ticks` is `seconds` in ticks, whichever way it was rounded."""
-    return isinstance(seconds, int | float) and abs(seconds / TICK - ticks) < 1
+    return abs(seconds / TICK - ticks) < 1

@@ -248,7 +248,7 @@ def _expect_transfer_node(tally: Tally, plan: Plan, node: Node, devices: Mapping
     tally.expect(source != target, f"{node.label} stays on {source!r}")
 
 
-def chain(plan: Plan, chain: Chain, models: Mapping[str, ModelProto]) -> Tally:
+def check_chain(plan: Plan, chain: Chain, models: Mapping[str, ModelProto]) -> Tally:
     """S05: the files in subgraphs/ are the nodes of partitioned.onnx, each once, in a runnable order."""
     tally = Tally()
     network = plan.network

@@ -106,16 +106,11 @@ def _memory_totals(tally: Tally, plan: Plan) -> None:
 
 def _weights(plan: Plan) -> dict[str, int]:
     """Bytes of weights by memory; weights that stay in a device's array lie in no memory."""
-    holder = {
-        device.get("name"): device.get("weights")
-        for device in plan.document.target.get("devices") or ()
-        if isinstance(device, dict)
-    }
     held: dict[str, int] = {}
     for operator in plan.document.operators:
-        memory = holder.get(operator.device)
-        if isinstance(memory, str) and operator.resident_bytes == 0:
-            held[memory] = held.get(memory, 0) + operator.weight_bytes
+        device = plan.document.target.devices.get(operator.device)
+        if device is not None and device.weights and operator.resident_bytes == 0:
+            held[device.weights] = held.get(device.weights, 0) + operator.weight_bytes
     return held
 
 

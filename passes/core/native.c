@@ -1,7 +1,7 @@
 /* The inner loops of scheduling, compiled: evaluate a placement, climb, cut, pack.
  *
- * reference.py is the same program in Python and documents every function; tests hold the two equal bit
- * for bit. All times are integer ticks, all energies integer picojoules, scores are IEEE doubles computed
+ * reference.py, cutting.py and packing.py are the same program in Python and document every function; tests
+ * hold the two equal bit for bit. All times are integer ticks, all energies integer picojoules, scores are IEEE doubles computed
  * in the same order on both sides.
  */
 #define PY_SSIZE_T_CLEAN
@@ -810,7 +810,7 @@ done:
 static PyMethodDef Problem_methods[] = {
     {"climb", (PyCFunction)Problem_climb, METH_VARARGS, "Local search; see reference.py."},
     {"score", (PyCFunction)Problem_score, METH_VARARGS, "Score of one placement; see reference.py."},
-    {"cut", (PyCFunction)Problem_cut, METH_VARARGS, "Optimal additive placement; see reference.py."},
+    {"cut", (PyCFunction)Problem_cut, METH_VARARGS, "Optimal additive placement; see cutting.py."},
     {"trace", (PyCFunction)Problem_trace, METH_VARARGS, "Schedule of one placement; see reference.py."},
     {NULL, NULL, 0, NULL},
 };
@@ -968,9 +968,38 @@ done:
     return NULL;
 }
 
+/* --- the most bytes alive at once --------------------------------------------------------------- */
+
+static PyObject *peak_bytes(PyObject *self, PyObject *args) {
+    PyObject *starts_in, *ends_in, *sizes_in;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OOO", &starts_in, &ends_in, &sizes_in)) return NULL;
+    i64 n = PySequence_Size(starts_in), live = 0, best = 0, at = 0;
+    i64 *starts = read_ints(starts_in, n, "starts");
+    i64 *ends = starts ? read_ints(ends_in, n, "ends") : NULL;
+    i64 *sizes = ends ? read_ints(sizes_in, n, "sizes") : NULL;
+    Keyed *events = sizes ? PyMem_Malloc(sizeof(Keyed) * (size_t)(2 * n + 1)) : NULL;
+    if (!events) {
+        PyMem_Free(starts); PyMem_Free(ends); PyMem_Free(sizes);
+        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+    }
+    for (i64 i = 0; i < n; i++) {
+        events[2 * i] = (Keyed){starts[i], sizes[i], 0};
+        events[2 * i + 1] = (Keyed){ends[i], -sizes[i], 0};
+    }
+    qsort(events, (size_t)(2 * n), sizeof(Keyed), compare_keyed);
+    for (i64 i = 0; i < 2 * n; i++) {
+        live += events[i].end;
+        if (live > best) { best = live; at = events[i].start; }
+    }
+    PyMem_Free(starts); PyMem_Free(ends); PyMem_Free(sizes); PyMem_Free(events);
+    return Py_BuildValue("(LL)", best, at);
+}
+
 static PyMethodDef module_methods[] = {
-    {"reuse_waits", reuse_waits, METH_VARARGS, "Waits that protect reused memory; see reference.py."},
-    {"first_fit", first_fit, METH_VARARGS, "Offsets by first fit; see reference.py."},
+    {"peak_bytes", peak_bytes, METH_VARARGS, "The most bytes alive at once; see packing.py."},
+    {"reuse_waits", reuse_waits, METH_VARARGS, "Waits that protect reused memory; see packing.py."},
+    {"first_fit", first_fit, METH_VARARGS, "Offsets by first fit; see packing.py."},
     {NULL, NULL, 0, NULL},
 };
 

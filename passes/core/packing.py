@@ -23,6 +23,17 @@ def first_fit(order: Sequence[int], starts: Sequence[int], ends: Sequence[int], 
     return offsets
 
 
+def peak_bytes(starts: Sequence[int], ends: Sequence[int], sizes: Sequence[int]) -> tuple[int, int]:
+    """The most bytes alive at once, and the first tick at which they are. No lifetime may be empty."""
+    events = [*zip(starts, sizes, strict=True), *((end, -size) for end, size in zip(ends, sizes, strict=True))]
+    live = best = at = 0
+    for tick, change in sorted(events):
+        live += change
+        if live > best:
+            best, at = live, tick
+    return best, at
+
+
 def reuse_waits(
     start: Sequence[int],
     end: Sequence[int],

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from bundle_builder import EXAMPLE_DEVICES, compile_by_hand, example_model, written
-
 from h4hc.ir.compilation import Compilation
+from tests.bundle.bundle_builder import EXAMPLE_DEVICES, compile_by_hand, example_model, written
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
+import onnx.inliner
 import pytest
-from bundle_builder import EXAMPLE_DEVICES, by_name, compile_by_hand, example_model, written
-from bundle_runs import assert_bundle_computes, assert_identical, random_feed, random_models, run, run_chain
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, NodeProto, TensorProto, helper, parser
 
 from h4hc.backends import load_target
 from h4hc.ir.compilation import Compilation
+from tests.bundle.bundle_builder import EXAMPLE_DEVICES, by_name, compile_by_hand, example_model, written
+from tests.bundle.bundle_runs import (
+    assert_bundle_computes,
+    assert_identical,
+    random_feed,
+    random_models,
+    run,
+    run_chain,
+)
 
 DEVICES = ("npu", "cim", "host")
 

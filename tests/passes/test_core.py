@@ -142,6 +142,15 @@ def test_first_fit_never_overlaps_and_is_the_same_in_c_and_python(buffers: list[
             assert offsets[a] + sizes[a] <= offsets[b] or offsets[b] + sizes[b] <= offsets[a]
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(spans, max_size=20))
+def test_the_peak_is_the_most_bytes_alive_at_any_tick(buffers: list[tuple[int, int, int]]) -> None:
+    columns = [b[0] for b in buffers], [b[0] + b[1] for b in buffers], [b[2] for b in buffers]
+    alive = [sum(size for start, length, size in buffers if start <= t < start + length) for t in range(61)]
+    assert core.peak_bytes(*columns) == packing.peak_bytes(*columns)
+    assert core.peak_bytes(*columns) == (max(alive), alive.index(max(alive)))
+
+
 @needs_native
 @settings(max_examples=100, deadline=None)
 @given(st.data())

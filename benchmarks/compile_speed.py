@@ -1,0 +1,113 @@
+"""How long compiling takes: the in-memory path of a search, and the command line from cold.
+
+    python benchmarks/compile_speed.py [--runs N]
+
+CPU times (user + system), best of N: these machines are noisy, and noise only ever adds. The ratio of the last
+line compares two whole processes run in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for tests.models, in a checkout
+
+import onnx
+
+import h4hc
+from h4hc.passes.core import COMPILED
+from tests.models import EXAMPLE, NAMES, unpack
+
+
+def weightless(path: Path) -> onnx.ModelProto:
+    """The normalised model without the data of its weights: what a search compiles."""
+    model = h4hc.load_model(path).model
+    for tensor in model.graph.initializer:
+        count = 1
+        for extent in tensor.dims:
+            count *= extent
+        if count > 64:
+            for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data"):
+                tensor.ClearField(field)
+    return model
+
+
+def best_of(runs: int, work: Callable[[], object]) -> float:
+    """Least CPU seconds of `work`."""
+    times = []
+    for _ in range(runs):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def child_seconds(command: list[str]) -> float:
+    """CPU seconds of a process, children included."""
+    before = os.times()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def in_memory(paths: list[Path], runs: int) -> None:
+    print(f"in memory: ModelProto without weights -> schedule, fast effort, costs cached (compiled core: {COMPILED})")
+    compiler = h4hc.Compiler(h4hc.load_target("npu+cim"))
+    options = h4hc.Options(effort="fast", baselines=False)
+    for path in paths:
+        model = weightless(path)
+        steps: dict[str, float] = {}
+
+        def observe(step: object, _: object, seconds: float, steps: dict[str, float] = steps) -> bool:
+            name = str(getattr(step, "name", step))
+            steps[name] = min(seconds, steps.get(name, 1.0))
+            return False
+
+        def compile_once(model: onnx.ModelProto = model) -> h4hc.Compilation:
+            normal = h4hc.normalise(model, weightless=True)
+            return compiler.compile(normal, options, observe=observe)
+
+        result = compile_once()
+        total = best_of(runs, compile_once)
+        parts = ", ".join(f"{name} {seconds * 1e3:.1f}" for name, seconds in steps.items())
+        nodes, tasks = len(model.graph.node), len(result.schedule.tasks if result.schedule else ())
+        print(f"  {path.stem:<20} {nodes:>5} nodes {tasks:>5} tasks {total * 1e3:7.2f} ms  ({parts})")
+
+
+def command_line(path: Path, folder: Path, runs: int) -> None:
+    load = f"import onnx, onnxruntime; onnx.load({str(path)!r})"
+    compile_command = [sys.executable, "-c", "from h4hc.cli import main; main()", "compile", str(path), "-q",
+                       "-o", str(folder / "bundle")]  # fmt: skip
+    compiled, loaded, helped = [], [], []
+    for _ in range(runs):
+        compiled.append(child_seconds(compile_command))
+        loaded.append(child_seconds([sys.executable, "-c", load]))
+        helped.append(child_seconds([sys.executable, "-c", "from h4hc.cli import main; main()", "--help"]))
+    print(f"command line, CPU seconds of whole processes on {path.stem}, best of {runs}")
+    print(f"  h4hc --help                              {min(helped):.3f}")
+    print(f"  python: import onnx, onnxruntime; load   {min(loaded):.3f}")
+    print(f"  h4hc compile, no verification            {min(compiled):.3f}")
+    ratios = sorted(a / b for a, b in zip(compiled, loaded, strict=True))
+    print(f"  ratio compile / load, median             {ratios[len(ratios) // 2]:.2f}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=9)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        in_memory([EXAMPLE, *(unpack(model, folder) for model in NAMES)], arguments.runs)
+        command_line(unpack("mobilevit_xxs", folder), folder, arguments.runs)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Bundles that the compiler itself writes, for a hybrid of convolutions and attention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from h4hc.backends import load_target
+from h4hc.bundle import write_bundle
+from h4hc.compiler import Compiler
+from h4hc.frontend import load_model
+from tests.verify.maker import text_model
+
+HYBRID = """
+<ir_version: 8, opset_import: ["" : 17]>
+hybrid (float[1,8,64,48] x) => (float[1,10] y, float[1,32,32,24] late) {
+  c1 = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(x, w1, b1)
+  r1 = Relu(c1)
+  c2 = Conv<kernel_shape=[3,3], pads=[1,1,1,1], group=32>(r1, w2)
+  a1 = Add(c2, r1)
+  c3 = Conv<kernel_shape=[3,1], pads=[1,0,1,0], strides=[2,2]>(a1, w3)
+  late = Sigmoid(c3)
+  t1 = Reshape(late, tokens)
+  t2 = Transpose<perm=[0,2,1]>(t1)
+  q = MatMul(t2, wq)
+  kt = Transpose<perm=[0,2,1]>(t2)
+  s = MatMul(q, kt)
+  p = Softmax<axis=-1>(s)
+  v = MatMul(p, t2)
+  o = MatMul(v, wo)
+  n = Add(o, q)
+  m = ReduceMean<axes=[1], keepdims=0>(n)
+  y = Gemm(m, wy)
+}
+"""
+WEIGHTS = {
+    "w1": (32, 8, 3, 3), "b1": (32,), "w2": (32, 1, 3, 3), "w3": (32, 32, 3, 1), "wq": (32, 32), "wo": (32, 32),
+    "wy": (32, 10),
+}  # fmt: skip
+TARGETS = ("npu+cim", "npu+cim-sram", "cim")
+
+
+def save_hybrid(folder: Path) -> Path:
+    """Write the hybrid model into `folder`."""
+    model = text_model(HYBRID, WEIGHTS)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 32, 768], np.int64), "tokens"))
+    path = folder / "hybrid.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def compile_bundle(model: Path, target: str, folder: Path) -> Path:
+    """Compile `model` for `target` into `folder`."""
+    loaded = load_model(model, {})
+    write_bundle(Compiler(load_target(target)).compile(loaded.model, None, loaded.source), folder)
+    return folder

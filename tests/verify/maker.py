@@ -1,0 +1,612 @@
+"""A small, separate maker of valid bundles: random placement, tiles, order and memory for a text model.
+
+It knows nothing of the compiler or the checker; it only follows the meaning of a schedule: in-order
+queues, tiles, waits, one transfer per tensor and memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from dataclasses import dataclass, field
+from math import ceil, prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, helper, numpy_helper, parser, shape_inference
+
+MODEL = """
+<ir_version: 8, opset_import: ["" : 17]>
+mini (float[1,4,12,8] x) => (float[1,5] y, float[1,6,6,4] late) {
+  c1 = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(x, w1, b1)
+  r1 = Relu(c1)
+  c2 = Conv<kernel_shape=[3,3], pads=[1,1,1,1], group=8>(r1, w2)
+  a1 = Add(c2, r1)
+  c3 = Conv<kernel_shape=[3,1], pads=[1,0,1,0], strides=[2,2]>(a1, w3)
+  late = Sigmoid(c3)
+  t1 = Reshape(late, tokens)
+  t2 = Transpose<perm=[0,2,1]>(t1)
+  q = MatMul(t2, wq)
+  kt = Transpose<perm=[0,2,1]>(t2)
+  s = MatMul(q, kt)
+  p = Softmax<axis=-1>(s)
+  v = MatMul(p, t2)
+  n = Add(v, q)
+  m = ReduceMean<axes=[1], keepdims=0>(n)
+  y = Gemm(m, wy)
+}
+"""
+WEIGHTS = {"w1": (8, 4, 3, 3), "b1": (8,), "w2": (8, 1, 3, 3), "w3": (6, 8, 3, 1), "wq": (6, 6), "wy": (6, 5)}
+VIEWS = ("Reshape",)
+TARGET: dict[str, Any] = {
+    "name": "toy",
+    "io": "host",
+    "handoff": 2e-7,
+    "memories": [
+        {"name": "dram", "kind": "dram", "bytes": 1 << 20, "alignment": 64, "bandwidth": 1e9,
+            "energy_per_byte": 4e-11},
+        {"name": "sram", "kind": "sram", "bytes": 1 << 18, "alignment": 16, "bandwidth": 8e9,
+            "energy_per_byte": 1e-12},
+        {"name": "cram", "kind": "sram", "bytes": 1 << 18, "alignment": 32, "bandwidth": 8e9,
+            "energy_per_byte": 2e-12},
+    ],
+    "devices": [
+        {"name": "host", "kind": "host", "memory": "dram", "spill": None, "weights": "dram"},
+        {"name": "npu", "kind": "npu", "memory": "sram", "spill": None, "weights": "dram"},
+        {"name": "twin", "kind": "npu", "memory": "sram", "spill": None, "weights": "dram"},
+        {"name": "cim", "kind": "cim", "memory": "cram", "spill": None, "weights": "dram"},
+    ],
+    "links": [
+        {"name": "ns", "memories": ["dram", "sram"], "channels": 2},
+        {"name": "nc", "memories": ["dram", "cram"], "channels": 1},
+        {"name": "sc", "memories": ["sram", "cram"], "channels": 1},
+    ],
+}  # fmt: skip
+for _link in TARGET["links"]:
+    _link |= {"bandwidth": 2e9, "latency": 3e-7, "tile_overhead": 5e-8, "energy_per_byte": 3e-11}
+OVERHEAD = {"host": 40, "npu": 20, "twin": 20, "cim": 30}
+STATIC_WATTS = {"host": 0.05, "npu": 0.02, "twin": 0.02, "cim": 0.001}
+CAPACITY = {"host": 0, "npu": 0, "twin": 0, "cim": 500}
+
+
+@dataclass
+class Handmade:
+    """A bundle in memory."""
+
+    model: ModelProto
+    document: dict[str, Any]
+    partitioned: ModelProto
+    chain: list[tuple[dict[str, Any], ModelProto]]
+
+    def write(self, folder: Path) -> Path:
+        """Write the bundle and, beside it, the model; returns the model's path."""
+        (folder / "subgraphs").mkdir(parents=True)
+        path = folder.parent / "mini.onnx"
+        path.write_bytes(self.model.SerializeToString())
+        document = json.loads(json.dumps(self.document))
+        document["model"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        (folder / "schedule.json").write_text(json.dumps(document))
+        onnx.save(self.partitioned, folder / "partitioned.onnx")
+        for entry, part in self.chain:
+            onnx.save(part, folder / "subgraphs" / entry["file"])
+        index = {
+            "version": "1.0",
+            "inputs": ["x"],
+            "outputs": ["y", "late"],
+            "files": [e for e, _ in self.chain],
+        }
+        (folder / "subgraphs" / "index.json").write_text(json.dumps(index))
+        write_manifest(folder)
+        return path
+
+
+def write_manifest(folder: Path) -> None:
+    """Make the manifest agree with the files as they are."""
+    files = {
+        path.relative_to(folder).as_posix(): {
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "size": path.stat().st_size,
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "manifest.json"
+    }
+    model = json.loads((folder / "schedule.json").read_text())["model"]
+    manifest = {"format": "h4hc-bundle", "model": {"name": "mini", "sha256": model["sha256"]}, "files": files}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def text_model(text: str = MODEL, weights: dict[str, tuple[int, ...]] | None = None) -> ModelProto:
+    """The model of `text`, with random weights, named nodes and inferred shapes."""
+    model = parser.parse_model(text)
+    generator = np.random.default_rng(7)
+    for name, shape in (WEIGHTS if weights is None else weights).items():
+        data = generator.standard_normal(shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(data, name))
+    if weights is None:
+        tokens = np.array([1, 6, 24], np.int64)
+        model.graph.initializer.append(numpy_helper.from_array(tokens, "tokens"))
+    for index, node in enumerate(model.graph.node):
+        node.name = f"n{index}_{node.op_type}"
+    return shape_inference.infer_shapes(model)
+
+
+# --- operators -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Op:
+    name: str
+    kind: str
+    nodes: list[NodeProto]
+    inputs: list[str]
+    outputs: list[str]
+    constants: list[str]
+    rows: int = 1
+    prefix: int = 1
+    streams: list[dict[str, int] | None] = field(default_factory=list)
+    device: str = ""
+    tiles: int = 1
+
+
+def group_nodes(model: ModelProto, rng: random.Random) -> tuple[list[Op], dict[str, str]]:
+    """One operator per node; a view joins its producer, an elementwise node behind its only reader may."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    outputs = [value.name for value in model.graph.output]
+    readers: dict[str, int] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers[name] = readers.get(name, 0) + 1
+    ops: list[Op] = []
+    maker: dict[str, Op] = {}
+    roots: dict[str, str] = {}
+    for node in model.graph.node:
+        source = maker.get(node.input[0])
+        fuses = node.op_type == "Relu" and readers[node.input[0]] == 1 and node.input[0] not in outputs
+        if source is not None and (node.op_type in VIEWS or (fuses and rng.random() < 0.5)):
+            source.nodes.append(node)
+            source.outputs.append(node.output[0])
+            if node.op_type in VIEWS:
+                roots[node.output[0]] = roots.get(node.input[0], node.input[0])
+        else:
+            read = [name for name in dict.fromkeys(node.input) if name not in constants]
+            weights = [name for name in node.input if name in constants]
+            source = Op(node.name, node.op_type, [node], read, [node.output[0]], weights)
+            ops.append(source)
+        maker[node.output[0]] = source
+    for op in ops:
+        inner = {name for node in op.nodes for name in node.input}
+        outside = {name for other in ops if other is not op for node in other.nodes for name in node.input}
+        op.outputs = [n for n in op.outputs if n in outside or n in outputs or n not in inner]
+    return ops, roots
+
+
+def streaming(op: Op, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Rows of the output and, per input, the window that they need."""
+    node = op.nodes[0]
+    out = shapes[node.output[0]]
+    axis = 2 if len(out) == 4 else 1 if len(out) == 3 else None
+    op.streams = [None] * len(op.inputs)
+    if axis is None or node.op_type in ("Transpose", "ReduceMean"):
+        return
+    op.prefix, op.rows = prod(out[:axis]), out[axis]
+    attributes = {a.name: list(a.ints) for a in node.attribute}
+    for index, name in enumerate(op.inputs):
+        shape = shapes[name]
+        window, stride, pad = 1, 1, 0
+        if node.op_type == "Conv":
+            window, pad = attributes["kernel_shape"][0], attributes["pads"][0]
+            stride = attributes.get("strides", [1])[0]
+        elif node.op_type == "MatMul" and index > 0:
+            continue
+        op.streams[index] = {
+            "prefix": prod(shape[:axis]), "rows": shape[axis], "window": window, "stride": stride, "pad": pad,
+        }  # fmt: skip
+
+
+# --- schedule ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Job:
+    id: int
+    kind: str
+    resource: str
+    operator: str
+    tensor: str
+    work: int
+    tiles: int
+    energy: int
+    bytes: int
+    waits: list[dict[str, Any]]
+    reads: list[int]
+    writes: list[int]
+    ends: list[int] = field(default_factory=list)
+    start: int = 0
+
+    def record(self) -> dict[str, Any]:
+        names = ("id", "kind", "resource", "operator", "tensor", "work", "tiles", "energy", "bytes")
+        return {name: getattr(self, name) for name in names} | {
+            "start": self.start, "end": self.ends[-1], "waits": self.waits, "reads": self.reads,
+                "writes": self.writes,
+        }  # fmt: skip
+
+
+class Maker:
+    """One random bundle."""
+
+    def __init__(self, seed: int, model: ModelProto | None = None) -> None:
+        self.rng = random.Random(seed)
+        self.model = model or text_model()
+        graph = self.model.graph
+        self.shapes = {
+            v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
+            for v in (*graph.value_info, *graph.input, *graph.output)
+        }
+        self.ops, self.roots = group_nodes(self.model, self.rng)
+        self.jobs: list[Job] = []
+        self.queues: dict[str, list[int]] = {}
+        self.free: dict[str, int] = {}
+        self.buffers: list[dict[str, Any]] = []
+        self.where: dict[tuple[str, str], int] = {}  # (root, memory) -> buffer
+        self.writer: dict[int, Job | None] = {}
+        self.producer: dict[str, Op] = {}
+        self.memory = {d["name"]: d["memory"] for d in TARGET["devices"]}
+
+    def size(self, tensor: str) -> int:
+        return prod(self.shapes[tensor])
+
+    def root(self, tensor: str) -> str:
+        return self.roots.get(tensor, tensor)
+
+    def make(self) -> Handmade:
+        for op in self.ops:
+            streaming(op, self.shapes)
+            op.device = self.rng.choice(list(self.memory))
+            op.tiles = min(op.rows, self.rng.choice([1, 1, 2, 3, 4, 7]))
+        for value in self.model.graph.input:
+            self._buffer(value.name, "dram", None)
+        for op in self._random_order():
+            self._run(op)
+        for value in self.model.graph.output:
+            self._copy(self.root(value.name), "dram")
+        latency = max(job.ends[-1] for job in self.jobs)
+        self._allocate(latency)
+        document = self._document(latency)
+        return Handmade(self.model, document, self._partitioned(), self._chain())
+
+    def _random_order(self) -> list[Op]:
+        left, done, order = list(self.ops), {value.name for value in self.model.graph.input}, []
+        while left:
+            ready = [op for op in left if done.issuperset(op.inputs)]
+            op = self.rng.choice(ready)
+            left.remove(op)
+            order.append(op)
+            done.update(name for node in op.nodes for name in node.output)
+        return order
+
+    def _buffer(self, tensor: str, memory: str, writer: Job | None) -> int:
+        number = len(self.buffers)
+        self.buffers.append({"id": number, "tensor": tensor, "memory": memory, "bytes": self.size(tensor)})
+        self.where[tensor, memory] = number
+        self.writer[number] = writer
+        return number
+
+    def _append(self, job: Job) -> Job:
+        """Put the job at the end of its queue and compute its times."""
+        now = self.free.get(job.resource, 0)
+        for tile in range(job.tiles):
+            begin = now
+            for wait in job.waits:
+                count = wait["counts"][tile]
+                if count:
+                    begin = max(begin, self.jobs[wait["task"]].ends[count - 1] + wait["latency"])
+            if tile == 0:
+                job.start = begin
+            now = begin + job.work * (tile + 1) // job.tiles - job.work * tile // job.tiles
+            job.ends.append(now)
+        self.free[job.resource] = now
+        self.queues.setdefault(job.resource, []).append(job.id)
+        self.jobs.append(job)
+        return job
+
+    def _copy(self, root: str, memory: str) -> int:
+        """The buffer of `root` in `memory`; adds the transfer that fills it."""
+        if (root, memory) in self.where:
+            return self.where[root, memory]
+        op = self.producer.get(root)
+        home = self.memory[op.device] if op else "dram"
+        source = self.where[root, home]
+        writer = self.writer[source]
+        link = next(entry for entry in TARGET["links"] if set(entry["memories"]) == {home, memory})
+        tiles = writer.tiles if writer else 1
+        size = self.size(root)
+        waits = []
+        if writer:
+            waits = [{"task": writer.id, "counts": list(range(1, tiles + 1)), "latency": 0, "reason": "data"}]
+        joules = link["energy_per_byte"] + sum(
+            m["energy_per_byte"] for m in TARGET["memories"] if m["name"] in link["memories"]
+        )
+        work = ceil(300 + size / link["bandwidth"] * 1e9) + (tiles - 1) * 50
+        channel = f"{link['name']}.{self.rng.randrange(link['channels'])}"
+        job = Job(
+            len(self.jobs), "transfer", channel, "", root, work, tiles,
+                ceil(size * joules * 1e12 * (1 - 1e-9)),
+            size, waits, [source], [],
+        )  # fmt: skip
+        self._append(job)
+        job.writes.append(self._buffer(root, memory, job))
+        return job.writes[0]
+
+    def _run(self, op: Op) -> None:
+        memory = self.memory[op.device]
+        reads, waits = [], []
+        for name, stream in zip(op.inputs, op.streams, strict=True):
+            buffer = self._copy(self.root(name), memory)
+            reads.append(buffer)
+            writer = self.writer[buffer]
+            if writer is not None:
+                waits.append(self._wait(op, stream, name, writer))
+        work = ceil(cost_seconds(op.name, op.device) * 1e9) + (op.tiles - 1) * OVERHEAD[op.device]
+        job = Job(
+            len(self.jobs), "compute", op.device, op.name, "", work, op.tiles,
+            ceil(cost_joules(op.name, op.device) * 1e12), 0, waits, list(dict.fromkeys(reads)), [],
+        )  # fmt: skip
+        self._append(job)
+        for name in dict.fromkeys(self.root(output) for output in op.outputs):
+            job.writes.append(self._buffer(name, memory, job))
+        for node in op.nodes:
+            for name in node.output:
+                self.producer[name] = op
+
+    def _wait(self, op: Op, stream: dict[str, int] | None, name: str, writer: Job) -> dict[str, Any]:
+        made = self.producer.get(name)
+        counts = [writer.tiles] * op.tiles
+        if stream and made and made.rows > 1 and made.prefix == stream["prefix"]:
+            counts = []
+            for tile in range(op.tiles):
+                out = (tile + 1) * op.rows // op.tiles
+                need = max(0, (out - 1) * stream["stride"] - stream["pad"] + stream["window"])
+                rows = ceil(min(stream["rows"], need) * made.rows / stream["rows"])
+                counts.append(ceil(rows * writer.tiles / made.rows))
+        other = writer.kind == "compute" and writer.resource != op.device
+        return {"task": writer.id, "counts": counts, "latency": 200 if other else 0, "reason": "data"}
+
+    # --- memory ------------------------------------------------------------------------------------------
+
+    def _users(self, number: int) -> list[Job]:
+        return [job for job in self.jobs if number in job.reads or number in job.writes]
+
+    def _allocate(self, latency: int) -> None:
+        outputs = {self.root(value.name) for value in self.model.graph.output}
+        for buffer in self.buffers:
+            users = self._users(buffer["id"])
+            first = 0 if self.writer[buffer["id"]] is None else min(job.start for job in users)
+            last = max([first, *(job.ends[-1] for job in users)])
+            if buffer["tensor"] in outputs and buffer["memory"] == "dram":
+                last = latency
+            buffer |= {"start": first, "end": last}
+        placed: list[dict[str, Any]] = []
+        for buffer in self.rng.sample(self.buffers, len(self.buffers)):
+            buffer["offset"] = self._first_fit(buffer, placed)
+            placed.append(buffer)
+        for later in sorted(self.buffers, key=lambda b: (b["start"], b["end"], b["id"])):
+            for earlier in self.buffers:
+                if earlier is not later and earlier["end"] <= later["start"] and _touch(earlier, later):
+                    self._order(earlier["id"], later["id"])
+
+    def _first_fit(self, buffer: dict[str, Any], placed: list[dict[str, Any]]) -> int:
+        alignment = next(m["alignment"] for m in TARGET["memories"] if m["name"] == buffer["memory"])
+        offset = 0
+        while True:
+            buffer["offset"] = offset
+            clash = [b for b in placed if _touch(b, buffer) and not _apart(b, buffer)]
+            if not clash:
+                return offset
+            offset = max(-(-(b["offset"] + b["bytes"]) // alignment) * alignment for b in clash)
+
+    def _order(self, earlier: int, later: int) -> None:
+        writer = self.writer[later]
+        for user in self._users(earlier):
+            known = writer is None or user is writer or any(w["task"] == user.id for w in writer.waits)
+            if writer is not None and not (known and user is writer):
+                counts = [user.tiles] * writer.tiles
+                writer.waits.append({"task": user.id, "counts": counts, "latency": 0, "reason": "reuse"})
+
+    # --- files ---------------------------------------------------------------------------------------------
+
+    def _document(self, latency: int) -> dict[str, Any]:
+        dynamic = sum(job.energy for job in self.jobs)
+        used = {job.resource for job in self.jobs}
+        static = round(sum(w for d, w in STATIC_WATTS.items() if d in used) * latency * 1e3)
+        operators = [self._operator(op) for op in self.ops]
+        transfers = [job for job in self.jobs if job.kind == "transfer"]
+        return {
+            "schema_version": "1.0",
+            "producer": {"name": "maker", "version": "1"},
+            "model": {
+                "name": "mini", "path": "mini.onnx", "sha256": "",
+                "inputs": [self._port(v.name) for v in self.model.graph.input],
+                "outputs": [self._port(v.name) for v in self.model.graph.output],
+            },
+            "target": TARGET,
+            "options": {"objective": "latency", "budget_seconds": None, "precision": "int8",
+                "effort": "fast"},
+            "tick_seconds": 1e-9,
+            "summary": {
+                "latency": latency, "initiation_interval": latency, "energy": dynamic + static,
+                "dynamic_energy": dynamic, "static_energy": static, "latency_seconds": latency * 1e-9,
+                "energy_joules": (dynamic + static) * 1e-12, "frames_per_second": 1e9 / latency,
+                "macs": sum(op["macs"] for op in operators), "transfers": len(transfers),
+                "transferred_bytes": sum(job.bytes for job in transfers), "budget_met": None, "baselines": [],
+            },
+            "handoff": 200,
+            "devices": [self._device(entry, operators) for entry in TARGET["devices"]],
+            "links": [entry | {"latency": 300, "tile_overhead": 50} for entry in TARGET["links"]],
+            "memories": [self._memory(entry) for entry in TARGET["memories"]],
+            "operators": operators,
+            "roots": self.roots,
+            "tensors": {
+                name: {"shape": list(self.shapes[name]), "dtype": "float32", "bytes": self.size(name)}
+                for op in self.ops
+                for name in (*op.inputs, *op.outputs)
+            },
+            "buffers": self.buffers,
+            "tasks": [job.record() for job in self.jobs],
+            "queues": self.queues,
+        }  # fmt: skip
+
+    def _port(self, name: str) -> dict[str, Any]:
+        return {"name": name, "shape": list(self.shapes[name]), "dtype": "float32"}
+
+    def _operator(self, op: Op) -> dict[str, Any]:
+        job = next(job for job in self.jobs if job.operator == op.name)
+        costs: dict[str, Any] = {
+            device: {"": {"seconds": cost_seconds(op.name, device), "joules": cost_joules(op.name, device)}}
+            for device in self.memory
+        }
+        if op.device != "cim":
+            costs["cim"] = {"refused": "not today"}
+        weights = {t.name: prod(t.dims) for t in self.model.graph.initializer}
+        return {
+            "name": op.name, "kind": op.kind, "macs": 10, "nodes": [node.name for node in op.nodes],
+            "weight_bytes": sum(weights[name] for name in op.constants),
+            "inputs": op.inputs, "outputs": op.outputs, "constants": op.constants, "rows": op.rows,
+            "prefix": op.prefix, "streams": op.streams, "device": op.device, "mode": "", "tiles": op.tiles,
+            "work": job.work, "energy": job.energy, "resident_bytes": 20 if op.device == "cim" else 0,
+                "costs": costs,
+        }  # fmt: skip
+
+    def _device(self, entry: dict[str, Any], operators: list[dict[str, Any]]) -> dict[str, Any]:
+        mine = [op for op in operators if op["device"] == entry["name"]]
+        return {
+            "name": entry["name"], "kind": entry["kind"], "memory": entry["memory"], "spill": None,
+            "static_watts": STATIC_WATTS[entry["name"]], "capacity": CAPACITY[entry["name"]],
+            "resident": sum(op["resident_bytes"] for op in mine), "operators": len(mine),
+            "busy": sum(op["work"] for op in mine), "macs": sum(op["macs"] for op in mine),
+        }  # fmt: skip
+
+    def _memory(self, entry: dict[str, Any]) -> dict[str, Any]:
+        step = entry["alignment"]
+        mine = [b for b in self.buffers if b["memory"] == entry["name"]]
+        size = {b["id"]: -(-b["bytes"] // step) * step for b in mine}
+        ends = {b["id"]: max(b["end"], b["start"] + 1) for b in mine}
+        live = [
+            sum(size[b["id"]] for b in mine if b["start"] <= t < ends[b["id"]])
+            for t in {b["start"] for b in mine}
+        ]
+        weights = sum(self._operator(op)["weight_bytes"] for op in self.ops if op.device != "cim")
+        return {
+            "name": entry["name"], "kind": entry["kind"], "capacity": entry["bytes"], "alignment": step,
+            "weights": weights if entry["name"] == "dram" else 0,
+            "peak": max((b["offset"] + size[b["id"]] for b in mine), default=0), "lower_bound": max(live,
+                default=0),
+        }  # fmt: skip
+
+    def _partitioned(self) -> ModelProto:
+        """The model with a Transfer per (tensor, device) wherever a tensor changes device."""
+        model = ModelProto()
+        model.CopyFrom(self.model)
+        model.ClearField("functions")
+        model.opset_import.add(domain="ai.h4hc", version=1)
+        model.functions.append(
+            helper.make_function(
+                "ai.h4hc",
+                "Transfer",
+                ["x"],
+                ["y"],
+                [helper.make_node("Identity", ["x"], ["y"])],
+                [helper.make_opsetid("", 17)],
+                attributes=["src", "dst"],
+            )  # fmt: skip
+        )
+        graph = model.graph
+        del graph.node[:]
+        outputs = [value.name for value in graph.output]
+        device_of = {name: op.device for op in self.ops for node in op.nodes for name in node.output}
+        local: dict[tuple[str, str], str] = {}
+        for name in outputs:
+            if self.memory[device_of[name]] != "dram":
+                local[name, device_of[name]] = f"{name}@{device_of[name]}"
+        inputs = {value.name for value in graph.input}
+
+        def transfer(name: str, source: str, target: str, result: str) -> str:
+            before = local.get((name, source), name)
+            graph.node.append(
+                helper.make_node(
+                    "Transfer",
+                    [before],
+                    [result],
+                    f"T:{name}@{target}",
+                    domain="ai.h4hc",
+                    src=source,
+                    dst=target,
+                )
+            )
+            local[name, target] = result
+            return result
+
+        def read(name: str, device: str) -> str:
+            if (name, device) in local:
+                return local[name, device]
+            if name in device_of and device_of[name] != device:
+                final = name in outputs and device == "host" and self.memory[device_of[name]] != "dram"
+                return transfer(name, device_of[name], device, name if final else f"{name}@{device}")
+            if name in inputs and self.memory[device] != "dram":
+                return transfer(name, "host", device, f"{name}@{device}")
+            return name
+
+        for op in self.ops:
+            for node in op.nodes:
+                names = [read(name, op.device) for name in node.input]
+                copy = graph.node.add()
+                copy.CopyFrom(node)
+                copy.input[:] = names
+                copy.output[:] = [local.get((name, op.device), name) for name in node.output]
+        for name in outputs:
+            if self.memory[device_of[name]] != "dram" and (name, "host") not in local:
+                transfer(name, device_of[name], "host", name)
+        return model
+
+    def _chain(self) -> list[tuple[dict[str, Any], ModelProto]]:
+        """One model per operator."""
+        chain = []
+        values = {
+            v.name: v
+            for v in (*self.model.graph.value_info, *self.model.graph.input, *self.model.graph.output)
+        }
+        for index, op in enumerate(self.ops):
+            weights = [
+                t for t in self.model.graph.initializer if any(t.name in node.input for node in op.nodes)
+            ]
+            graph = helper.make_graph(
+                op.nodes, op.name, [values[n] for n in op.inputs], [values[n] for n in op.outputs], weights
+            )
+            part = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+            entry = {
+                "file": f"{index:02d}_{op.device}.onnx", "device": op.device, "level": index,
+                    "inputs": op.inputs,
+                "outputs": op.outputs, "operators": [op.name],
+            }  # fmt: skip
+            chain.append((entry, part))
+        return chain
+
+
+def cost_seconds(name: str, device: str) -> float:
+    """A made-up cost that depends on nothing but the names."""
+    return (300 + int(hashlib.sha256(f"{name}{device}".encode()).hexdigest(), 16) % 2000) * 1e-9
+
+
+def cost_joules(name: str, device: str) -> float:
+    return cost_seconds(name, device) * 1e-3
+
+
+def _touch(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    same = a["memory"] == b["memory"]
+    return same and a["offset"] < b["offset"] + b["bytes"] and b["offset"] < a["offset"] + a["bytes"]
+
+
+def _apart(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return bool(a["end"] <= b["start"] or b["end"] <= a["start"])
