@@ -79,6 +79,11 @@ def matmul_layer(item: MatMul, width: int) -> Layer:
     return Layer(h, w, item.n, h, w, item.k, 1, 1, 1, 1, width=width)
 
 
+def product_layer(item: MatMul, width: int) -> Layer:
+    """One product of two activations: one row of pixels, each a row of the first operand."""
+    return Layer(1, item.m, item.n, 1, item.m, item.k, 1, 1, 1, 1, width=width, product=True)
+
+
 def pool_layer(item: Reduction, width: int) -> Layer | Refusal:
     """A pool or a reduction over height and width."""
     kernel_h = max(item.kernel_h, -(-item.in_h // item.out_h))

@@ -10,13 +10,13 @@ them, or refused.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, Literal, NamedTuple, cast
 
 from pydantic import Field
 
 from h4hc.backends import ethos
 from h4hc.backends.base import Backend, Peak, parameters, precision_refusal, precisions
-from h4hc.backends.layers import conv_layer, matmul_layer, pool_layer
+from h4hc.backends.layers import conv_layer, matmul_layer, pool_layer, product_layer
 from h4hc.ir.cost import Cost, Refusal
 from h4hc.ir.quantity import Hertz, JoulesPerByte, JoulesPerElement, JoulesPerMac, SecondsOrZero, Watts
 from h4hc.ir.target import Described, Device, Memory, PrecisionName, Target
@@ -33,22 +33,31 @@ _COPIES = frozenset({"transpose", "concat", "split", "slice", "pad", "expand"})
 class NpuParameters(Described):
     """The array, its output unit and its overheads. Cycles are per 8-bit element.
 
-    `ublock` is the output micro-block (height, width, channels); `buffer_banks` of 1 KiB are shared by
-    input blocks and accumulators in steps of the granules. Softmax and norms are decomposed: cycles
-    and bytes of traffic per element of all their passes. `matmul_native` says whether a
-    product of two activations runs on the array; else it is decomposed at `matmul_macs_per_cycle` and
-    `matmul_traffic` bytes per MAC. `weight_compression` is encoded bytes per weight byte.
+    `ublock` is the output micro-block (height, width, channels), `more_ublocks` others to choose from, and
+    `channel_ublock` the one of layers that treat each channel alone (default: `ublock`). `step_channels` input
+    channels make a step of the array. Input blocks and accumulators share `buffer_banks` of 1 KiB in steps of the
+    granules, unless `input_banks` of them hold inputs only. `chaining` says that the steps of an
+    epilogue run one after the other in the output unit; else each is a trip of its own through memory. Softmax
+    and norms are decomposed: cycles and bytes of traffic per element of all their passes.
+    `matmul_native` says whether a product of two activations runs on the array; else it is decomposed at
+    `matmul_macs_per_cycle` and `matmul_traffic` bytes per MAC. `weight_compression` is encoded bytes
+    per weight byte.
     """
 
     clock: Hertz
     cores: Count
     ublock: tuple[Count, Count, Count]
+    more_ublocks: tuple[tuple[Count, Count, Count], ...] = ()
+    channel_ublock: tuple[Count, Count, Count] | None = None
+    step_channels: Literal[32, 64] = 32
     buffer_banks: Count
+    input_banks: Annotated[int, Field(ge=0, strict=True)] = 0
     input_granule: Count
     accumulator_granule: Count
     output_cycles: Positive
     relu_cycles: Positive
     lut_cycles: Positive
+    chaining: bool = False
     elementwise_cycles: dict[str, Positive]
     softmax_cycles: Positive
     softmax_traffic: Positive
@@ -57,8 +66,8 @@ class NpuParameters(Described):
     transpose_cycles: Positive
     resize_cycles: Positive
     matmul_native: bool
-    matmul_macs_per_cycle: Positive
-    matmul_traffic: Positive
+    matmul_macs_per_cycle: Positive = 1.0
+    matmul_traffic: Positive = 3.0
     weight_compression: Annotated[float, Field(gt=0, le=2)]
     overlap: Fraction
     operator_cycles: NotNegative
@@ -110,13 +119,12 @@ class Npu(Backend):
         self.precisions = precisions(device, p.precisions)
         self.static_watts = p.static_power
         self.tile_overhead_seconds = p.tile_overhead
-        buffer = (p.buffer_banks, p.input_granule, p.accumulator_granule)
-        self.array = ethos.Array(*p.ublock, p.cores, *buffer, p.output_cycles, p.relu_cycles, p.lut_cycles)
+        self.array = _array(p)
 
     def peak(self) -> Peak:
         """At full utilisation every activation byte from the buffer feeds all channels of a micro-block."""
         p = self.parameters
-        joules = p.mac_energy + p.buffer_energy / self.array.ublock_d
+        joules = p.mac_energy + p.buffer_energy / p.ublock[2]
         return Peak(self.array.macs_per_cycle * p.clock, joules)
 
     def costs(self, kernel: Kernel) -> tuple[Cost, ...] | Refusal:
@@ -133,7 +141,8 @@ class Npu(Backend):
         if isinstance(planned, Refusal):
             return planned
         fused_table, passes = planned
-        effort = self._anchor(kernel, fused_table)
+        chained = sum(step.rate for step in passes) if self.parameters.chaining else 0.0
+        effort = self._anchor(kernel, fused_table, chained)
         if isinstance(effort, Refusal):
             return effort
         return (self._cost(kernel, self._with_passes(kernel, effort, passes)),)
@@ -168,35 +177,37 @@ class Npu(Backend):
                 return Refusal(f"the output unit has no {step}")
         return fused, passes
 
-    def _anchor(self, kernel: Kernel, table: bool) -> Effort | Refusal:
+    def _anchor(self, kernel: Kernel, table: bool, chained: float) -> Effort | Refusal:
+        """The kernel without its passes; `chained` cycles per output are what chained ones add to it."""
         width = kernel.precision.activation_bits // 8
         match kernel.workload:
             case Conv() as conv:
                 layer = conv_layer(conv, width)
                 if isinstance(layer, Refusal):
                     return layer
-                return self._on_array(kernel, layer.layer, layer.repeat, table, layer.copied_bytes)
+                return self._on_array(kernel, layer.layer, layer.repeat, table, chained, layer.copied_bytes)
             case MatMul() as matmul:
-                return self._matmul(kernel, matmul, width, table)
+                return self._matmul(kernel, matmul, width, table, chained)
             case Elementwise() as item:
                 rate = self.parameters.elementwise_cycles.get(item.kind)
                 if rate is None:
                     return Refusal(f"no kernel for elementwise {item.kind}")
-                rate = max(rate, self.parameters.lut_cycles if table else 0.0)
+                rate = max(rate, self.parameters.lut_cycles if table else 0.0) + chained
                 return _streamed(item.elements, rate * width, kernel.input_bytes + kernel.output_bytes)
             case Reduction() as item:
-                return self._reduction(item, width, table)
+                return self._reduction(item, width, table, chained)
             case Move() as item:
-                return self._move(kernel, item, width, table)
+                return self._move(kernel, item, width, table, chained)
             case other:
                 return Refusal(f"no kernel for {type(other).__name__}")
 
-    def _matmul(self, kernel: Kernel, item: MatMul, width: int, table: bool) -> Effort | Refusal:
+    def _matmul(self, kernel: Kernel, item: MatMul, width: int, table: bool, chained: float) -> Effort:
         p = self.parameters
         if not item.dynamic or p.matmul_native:
-            return self._on_array(kernel, matmul_layer(item, width), item.batch, table, 0.0)
+            layer = product_layer(item, width) if item.dynamic else matmul_layer(item, width)
+            return self._on_array(kernel, layer, item.batch, table, chained)
         return Effort(
-            cycles=item.macs / p.matmul_macs_per_cycle * width,
+            cycles=(item.macs / p.matmul_macs_per_cycle + item.output_elements * chained) * width,
             outputs=item.macs,
             activations=item.macs * p.matmul_traffic * width + kernel.input_bytes + kernel.output_bytes,
             macs=item.macs,
@@ -205,11 +216,17 @@ class Npu(Backend):
         )
 
     def _on_array(
-        self, kernel: Kernel, layer: ethos.Layer, repeat: int, table: bool, copied: float
+        self,
+        kernel: Kernel,
+        layer: ethos.Layer,
+        repeat: int,
+        table: bool,
+        chained: float,
+        copied: float = 0.0,
     ) -> Effort:
         """`layer` run `repeat` times, each with its share of the weights, after copying `copied` bytes."""
         p = self.parameters
-        done = ethos.work(self.array, layer, lut=table, relu="relu" in kernel.epilogue)
+        done = ethos.work(self.array, layer, table, "relu" in kernel.epilogue, chained)
         scales = ethos.SCALE_BYTES * layer.out_c * repeat if kernel.weight_bytes else 0
         weights = kernel.weight_bytes * p.weight_compression + scales
         buffered = weights * (1 + done.weight_passes) if done.weight_passes > 1 else 0.0
@@ -218,8 +235,8 @@ class Npu(Backend):
         second = (
             kernel.input_bytes - _first_operand_bytes(kernel) if isinstance(kernel.workload, MatMul) else 0
         )
-        cycles = repeat * (done.cycles + self._edge_cycles(done))
-        fanout = 1 if layer.depthwise else self.array.ublock_d
+        cycles = repeat * (done.cycles + self._edge_cycles(done, scaled=kernel.weight_bytes > 0))
+        fanout = 1 if layer.depthwise else p.ublock[2]
         return Effort(
             cycles=cycles,
             outputs=kernel.workload.output_elements,
@@ -241,17 +258,17 @@ class Npu(Backend):
             ),
         )
 
-    def _edge_cycles(self, done: ethos.Work) -> float:
-        """Filling the first and draining the last block, and the scales of unbuffered weights."""
+    def _edge_cycles(self, done: ethos.Work, scaled: bool) -> float:
+        """Filling the first and draining the last block, and the scales if there are any and no buffer."""
         clock = self.parameters.clock
         scales = ethos.SCALE_BYTES * done.block.d * self.weights.latency * clock / 256
-        tail = max(0.0, scales - done.drain_cycles) if done.weight_passes == 1 else 0.0
+        tail = max(0.0, scales - done.drain_cycles) if scaled and done.weight_passes == 1 else 0.0
         return clock * (done.edge_bytes / self.activations.bandwidth + 2 * self.activations.latency) + tail
 
-    def _reduction(self, item: Reduction, width: int, table: bool) -> Effort | Refusal:
+    def _reduction(self, item: Reduction, width: int, table: bool, chained: float) -> Effort | Refusal:
         p = self.parameters
         elements = max(item.input_elements, item.output_elements)
-        after = p.lut_cycles * item.output_elements * width if table else 0.0
+        after = (chained + (p.lut_cycles if table else 0.0)) * item.output_elements * width
         if item.kind in ("softmax", "layer_norm", "l2_norm"):
             soft = item.kind == "softmax"
             rate = p.softmax_cycles if soft else p.norm_cycles
@@ -261,10 +278,10 @@ class Npu(Backend):
         layer = pool_layer(item, width)
         if isinstance(layer, Refusal):
             return layer
-        done = ethos.work(self.array, layer, lut=table)
+        done = ethos.work(self.array, layer, table, chained=chained)
         read = max(done.read_bytes * item.batch, item.input_elements * width)
         return Effort(
-            cycles=item.batch * (done.cycles + self._edge_cycles(done)),
+            cycles=item.batch * (done.cycles + self._edge_cycles(done, scaled=False)),
             outputs=item.output_elements,
             activations=read + item.batch * done.written_bytes,
             buffer=read,
@@ -272,7 +289,7 @@ class Npu(Backend):
             details=(("array cycles", item.batch * done.mac_cycles),),
         )
 
-    def _move(self, kernel: Kernel, item: Move, width: int, table: bool) -> Effort | Refusal:
+    def _move(self, kernel: Kernel, item: Move, width: int, table: bool, chained: float) -> Effort | Refusal:
         """Copies go through the DMA at memory speed; short transposes and resizes via the output unit."""
         p = self.parameters
         moved = kernel.input_bytes + kernel.output_bytes
@@ -283,18 +300,20 @@ class Npu(Backend):
             return Refusal(f"no kernel for {item.kind}")
         elif item.kind == "transpose" and item.run < ethos.BRICK:
             rate = max(rate, p.transpose_cycles)
-        return _streamed(max(item.input_elements, item.output_elements), rate * width, moved)
+        return _streamed(max(item.input_elements, item.output_elements), (rate + chained) * width, moved)
 
     def _with_passes(self, kernel: Kernel, effort: Effort, passes: list[Pass]) -> Effort:
+        """`effort` with the passes behind it; chained ones only read their operands."""
         outputs = kernel.workload.output_elements
         width = kernel.precision.activation_bits // 8
-        trips = sum(2 + step.operands for step in passes)
+        own = 0 if self.parameters.chaining else 1
+        trips = sum(2 * own + step.operands for step in passes)
         return replace(
             effort,
-            cycles=effort.cycles + sum(step.rate for step in passes) * outputs * width,
+            cycles=effort.cycles + own * sum(step.rate for step in passes) * outputs * width,
             outputs=effort.outputs + outputs * len(passes),
             activations=effort.activations + trips * kernel.output_bytes,
-            operators=effort.operators + len(passes),
+            operators=effort.operators + own * len(passes),
         )
 
     def _cost(self, kernel: Kernel, effort: Effort) -> Cost:
@@ -332,6 +351,23 @@ class Npu(Backend):
                 **({} if shared else {f"{self.weights.name} bytes": effort.weights}),
             },
         )
+
+
+def _array(p: NpuParameters) -> ethos.Array:
+    ublocks = tuple(ethos.UBlock(*sizes) for sizes in (p.ublock, *p.more_ublocks))
+    return ethos.Array(
+        ublocks=ublocks,
+        channel_ublock=ethos.UBlock(*p.channel_ublock) if p.channel_ublock else ublocks[0],
+        cores=p.cores,
+        step=p.step_channels,
+        banks=p.buffer_banks,
+        input_banks=p.input_banks,
+        input_granule=p.input_granule,
+        accumulator_granule=p.accumulator_granule,
+        output=p.output_cycles,
+        relu=p.relu_cycles,
+        lut=p.lut_cycles,
+    )
 
 
 def _streamed(elements: float, rate: float, moved: float) -> Effort:

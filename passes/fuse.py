@@ -406,18 +406,15 @@ def _stream_residual(
     streams: dict[str, Streamed],
     position: Position,
 ) -> None:
-    """The second operand of a fused add or product streams along with the result."""
+    """The second operand of a fused add or product streams along with the result.
+
+    If it is also what the anchor reads, the anchor's window covers the row that the add needs: a convolution
+    that keeps the size of its map pads by less than its window.
+    """
     anchor_reads = {renames.get(name, name) for name in group.anchor.inputs}
-    later = [node for node in group.nodes if node is not group.anchor and node.outputs[0] not in renames]
     for name in inputs:
-        if name not in anchor_reads:
-            if graph.elements(name) == graph.elements(group.tail):
-                streams[name] = Streamed(*position)
-            continue
-        stream = streams.get(name)
-        reread = any(name == renames.get(source, source) for node in later for source in node.inputs)
-        if stream and reread and (stream.stride != 1 or stream.window - stream.pad < 1):
-            del streams[name]  # the anchor's window does not cover the row that the add needs
+        if name not in anchor_reads and graph.elements(name) == graph.elements(group.tail):
+            streams[name] = Streamed(*position)
 
 
 def _same(graph: NodeGraph, name: str, renames: dict[str, str]) -> bool:

@@ -12,6 +12,8 @@ from h4hc.ir.workload import Conv, Elementwise, Generic, MatMul, Move, Reduction
 if TYPE_CHECKING:
     from rich.table import Table
 
+_PIPE_WIDTH = 180  # columns
+
 
 def print_compilation(step: str, compilation: Compilation) -> None:
     """Print what pass `step` made to standard output."""
@@ -19,7 +21,9 @@ def print_compilation(step: str, compilation: Compilation) -> None:
 
     table = _table(step, compilation)
     if table is not None:
-        Console().print(table)
+        console = Console()
+        # A pipe has no width of its own: give names room there.
+        (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
 
 
 def _table(step: str, compilation: Compilation) -> Table | None:
@@ -35,7 +39,7 @@ def operator_table(title: str, compilation: Compilation, graph: Graph) -> Table:
     from rich.markup import escape
 
     table = _new_table(f"after {title}: {len(graph.operators)} operators")
-    for heading in ("#", "operator", "kernel", "computes", "in", "out", "MACs", "nodes", "streams"):
+    for heading in ("#", "operator", "kernel", "computes", "reads", "writes", "MACs", "nodes", "streams"):
         table.add_column(heading, overflow="fold", justify="right" if heading in ("#", "MACs", "nodes") else "left")
     costs, placement = compilation.costs, compilation.placement
     devices = [device.name for device in compilation.target.devices]

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from onnx import ModelProto, NodeProto, TensorProto
 
 from h4hc.errors import ModelError
+from h4hc.frontend.files import open_regular
 from h4hc.frontend.limits import Limits
 from h4hc.frontend.protos import quoted
 from h4hc.frontend.tensors import check_tensor_type
@@ -86,10 +87,8 @@ def _number(tensor: TensorProto, entries: dict[str, str], key: str, default: int
 
 
 def _read(tensor: TensorProto, folder: Path, location: str, offset: int, length: int) -> bytes:
-    path = _confine(tensor, folder, location)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
     try:
-        descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
+        opened = open_regular(_confine(tensor, folder, location), follow=False)
     except OSError as error:
         raise _error(
             tensor,
@@ -97,11 +96,12 @@ def _read(tensor: TensorProto, folder: Path, location: str, offset: int, length:
             code="external-data-missing",
             hint="keep the data file beside the model",
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        # Looked at after opening, so that nobody can swap the file between check and use.
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-            raise _escape(tensor, location, "is not a regular file with a single name")
+    if opened is None:
+        raise _escape(tensor, location, "is not a regular file")
+    file, status = opened
+    with file:
+        if status.st_nlink > 1:
+            raise _escape(tensor, location, "has another name elsewhere (hard link)")
         if offset + length > status.st_size:
             raise _error(
                 tensor,
@@ -114,18 +114,17 @@ def _read(tensor: TensorProto, folder: Path, location: str, offset: int, length:
 
 
 def _confine(tensor: TensorProto, folder: Path, location: str) -> Path:
-    """The path of `location` inside `folder`, if it is there without detours."""
+    """The path of `location` inside `folder`, if it is there without detours. Raises OSError."""
     parts = PurePosixPath(location).parts
-    if "\0" in location or "\\" in location or location.startswith("/") or ":" in parts[0] or ".." in parts:
-        raise _escape(tensor, location, "leaves the model's folder")
+    if not parts or "\0" in location or "\\" in location or location.startswith("/") or ":" in parts[0]:
+        raise _escape(tensor, location, "is no relative path")
+    if ".." in parts:
+        raise _escape(tensor, location, "goes up")
     path = folder
     for part in parts:
         path = path / part
-        try:
-            if path.is_symlink():
-                raise _escape(tensor, location, "is or passes a symbolic link")
-        except OSError as error:
-            raise _escape(tensor, location, f"cannot be looked at: {error.strerror}") from error
+        if stat.S_ISLNK(os.lstat(path).st_mode):
+            raise _escape(tensor, location, "is or passes a symbolic link")
     if not os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep):
         raise _escape(tensor, location, "leaves the model's folder")
     return path

@@ -33,7 +33,7 @@ from h4hc.frontend.protos import (
     shape_text,
     tensor_array,
 )
-from h4hc.frontend.sanity import check_sanity
+from h4hc.frontend.sanity import check_result, check_sanity
 from h4hc.frontend.schema import type_problem
 from h4hc.frontend.tensors import has_data
 
@@ -115,6 +115,7 @@ class _Sweep:
                     raise data_dependent(node)
                 continue
             check_computed(name, kind, label(node), self.limits)
+            check_result(node, inputs, kind)
             types[name] = kind
         self._fold(node, inputs, operands)
         if node.op in WATCHED:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from h4hc.errors import ModelError
+from h4hc.frontend.files import open_regular
 from h4hc.frontend.limits import Limits
 from h4hc.frontend.protos import quoted
 from h4hc.frontend.wire import check_wire
@@ -28,15 +27,14 @@ def read_bytes(path: Path, limits: Limits) -> bytes:
     """The content of a regular file of a sane size."""
     where = quoted(path)
     try:
-        # Non-blocking, so that opening a FIFO returns; what was opened is then looked at.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        opened = open_regular(path, follow=True)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ModelError(f"cannot read the model {where}: {reason}", code="unreadable") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelError(f"the model {where} is not a regular file", code="not-a-file")
+    if opened is None:
+        raise ModelError(f"the model {where} is not a regular file", code="not-a-file")
+    file, status = opened
+    with file:
         if status.st_size == 0:
             raise ModelError(f"the model {where} is empty", code="not-onnx")
         if status.st_size > limits.file_bytes:
@@ -45,7 +43,7 @@ def read_bytes(path: Path, limits: Limits) -> bytes:
                 code="too-large",
                 hint="store the weights as external data",
             )
-        return file.read(limits.file_bytes + 1)
+        return file.read(limits.file_bytes)
 
 
 def parse(data: bytes, where: str, limits: Limits) -> ModelProto:

@@ -12,6 +12,7 @@ from h4hc.frontend.protos import Node, TensorType, attribute, label, shape_text
 
 Operands = Sequence["np.ndarray[Any, Any] | None"]
 Shape = tuple[int, ...]
+_SAME_ELEMENTS = frozenset({"DepthToSpace", "Flatten", "Reshape", "SpaceToDepth", "Squeeze", "Unsqueeze"})
 
 
 def check_sanity(node: Node, inputs: Sequence[TensorType | None], operands: Operands) -> None:
@@ -21,6 +22,16 @@ def check_sanity(node: Node, inputs: Sequence[TensorType | None], operands: Oper
         problem = check(node, [kind.shape if kind else None for kind in inputs], operands)
         if problem:
             raise ModelError(f"{label(node)} {problem}", code="malformed-node")
+
+
+def check_result(node: Node, inputs: Sequence[TensorType | None], result: TensorType) -> None:
+    """Refuse a change of shape that makes or loses elements."""
+    source = inputs[0] if inputs else None
+    if node.op in _SAME_ELEMENTS and source is not None and source.elements != result.elements:
+        raise ModelError(
+            f"{label(node)} makes {shape_text(result.shape)} of {shape_text(source.shape)}",
+            code="shape-inference",
+        )
 
 
 def _conv(node: Node, shapes: Sequence[Shape | None], operands: Operands) -> str:

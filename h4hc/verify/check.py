@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from h4hc.errors import BundleError
+from h4hc.verify.crossings import annotated, transfer_nodes
 from h4hc.verify.folder import Bundle, Chain, open_bundle, read_model
 from h4hc.verify.functional import TIMEOUT, skipped
 from h4hc.verify.functional import functional as functional_checks
@@ -23,7 +24,7 @@ from h4hc.verify.references import references, target_tables
 from h4hc.verify.replay import jitter_replays, nominal_replay
 from h4hc.verify.report import Check, Report, Tally
 from h4hc.verify.sameness import same_computation
-from h4hc.verify.structure import check_chain, interface, nodes_once, transfer_nodes
+from h4hc.verify.structure import check_chain, interface, nodes_once
 from h4hc.verify.totals import interval, totals
 from h4hc.verify.waits import deadlock, well_formed
 
@@ -41,6 +42,7 @@ NAMES = {
     "S02": "every node belongs to exactly one operator",
     "S03": "partitioned.onnx is the model's computation",
     "S04": "every change of device goes through a Transfer",
+    "S06": "annotations of partitioned.onnx agree with the schedule",
     "S05": "subgraphs/ holds every node once, in a runnable order",
     "V02": "every operator has exactly one task",
     "V03": "devices accept their operators, work and energy follow from the cost",
@@ -103,10 +105,10 @@ def check_structure(
     models: Mapping[str, ModelProto],
     original: ModelProto | None,
 ) -> list[Check]:
-    """S01 to S05: partitioned.onnx (`network`) and the files of the chain (`models`, by path)."""
+    """S01 to S06: partitioned.onnx (`network`) and the files of the chain (`models`, by path)."""
     checks = [_check("S01", interface(document, network, original))]
     if references(document).problems:
-        return checks + [_skip(code, "V22 failed") for code in ("S02", "S03", "S04", "S05")]
+        return checks + [_skip(code, "V22 failed") for code in ("S02", "S03", "S04", "S06", "S05")]
     plan = Plan(document, network)
     checks.append(_check("S02", nodes_once(plan)))
     if original is None:
@@ -114,6 +116,7 @@ def check_structure(
     else:
         checks.append(_check("S03", same_computation(original, network)))
     checks.append(_check("S04", transfer_nodes(plan)))
+    checks.append(_check("S06", annotated(plan)))
     checks.append(_check("S05", check_chain(plan, chain, models)))
     return checks
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 from h4hc.errors import BundleError
 from h4hc.verify.document import (
@@ -27,120 +24,11 @@ from h4hc.verify.document import (
     Value,
     Wait,
 )
+from h4hc.verify.fields import Fields, read_integer, read_naturals, read_text, wrong
 
 SCHEMA_MAJOR = 1
-MAX_INTEGER = 2**63
 MAX_TILES = 65_536  # per task
 MAX_TOTAL_TILES = 4_000_000  # bounds the time and memory of a replay of a hostile file
-
-T = TypeVar("T")
-HINT = "write the bundle again with `h4hc compile`"
-
-
-def parse_json(text: bytes, where: str) -> Any:
-    """Strict JSON: UTF-8, no NaN or infinity, no repeated keys."""
-    try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
-    except RecursionError:
-        raise BundleError(f"{where}: nested too deeply", code="bundle-json", hint=HINT) from None
-    except ValueError as error:
-        raise BundleError(f"{where}: not valid JSON: {error}", code="bundle-json", hint=HINT) from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"key {repeated!r} appears twice")
-    return result
-
-
-class Fields:
-    """A JSON object whose members are read by type."""
-
-    def __init__(self, value: Any, where: str) -> None:
-        if not isinstance(value, dict):
-            _wrong(where, "an object", value)
-        self.members: dict[str, Any] = value
-        self.where = where
-
-    def get(self, key: str) -> Any:
-        """The member `key`, which must be there."""
-        if key not in self.members:
-            raise BundleError(f"{self.where}: no field {key!r}", code="bundle-field", hint=HINT)
-        return self.members[key]
-
-    def place(self, key: str) -> str:
-        """How messages name the member `key`."""
-        return f"{self.where}.{key}"
-
-    def text(self, key: str) -> str:
-        """A string."""
-        return _text(self.get(key), self.place(key))
-
-    def optional_text(self, key: str) -> str:
-        """A string, empty for null."""
-        value = self.get(key)
-        return "" if value is None else _text(value, self.place(key))
-
-    def integer(self, key: str) -> int:
-        """An integer of 64 bits."""
-        return _integer(self.get(key), self.place(key))
-
-    def natural(self, key: str) -> int:
-        """An integer, zero or more."""
-        return _natural(self.get(key), self.place(key))
-
-    def number(self, key: str) -> float:
-        """A finite number."""
-        return _number(self.get(key), self.place(key))
-
-    def positive(self, key: str) -> float:
-        """A finite number above zero."""
-        value = self.number(key)
-        if value <= 0:
-            _wrong(self.place(key), "a positive number", value)
-        return value
-
-    def optional_number(self, key: str) -> float | None:
-        """A finite number, or None for null."""
-        return None if self.get(key) is None else self.number(key)
-
-    def optional_flag(self, key: str) -> bool | None:
-        """A boolean, or None for null."""
-        value = self.get(key)
-        if value is not None and not isinstance(value, bool):
-            _wrong(self.place(key), "true, false or null", value)
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings."""
-        return self.array(key, _text)
-
-    def naturals(self, key: str) -> tuple[int, ...]:
-        """A list of integers, zero or more."""
-        return self.array(key, _natural)
-
-    def array(self, key: str, read: Callable[[Any, str], T]) -> tuple[T, ...]:
-        """A list whose items `read` turns into records."""
-        value, place = self.get(key), self.place(key)
-        if not isinstance(value, list):
-            _wrong(place, "a list", value)
-        return tuple(read(item, f"{place}[{index}]") for index, item in enumerate(value))
-
-    def objects(self, key: str, read: Callable[[Fields], T]) -> tuple[T, ...]:
-        """A list of objects."""
-        return self.array(key, lambda value, where: read(Fields(value, where)))
-
-    def table(self, key: str, read: Callable[[Any, str], T]) -> dict[str, T]:
-        """An object used as a dictionary."""
-        fields = Fields(self.get(key), self.place(key))
-        return {name: read(value, f"{fields.where}[{name!r}]") for name, value in fields.members.items()}
 
 
 def decode(value: Any) -> Document:
@@ -180,11 +68,11 @@ def decode(value: Any) -> Document:
         links=top.objects("links", _link),
         memories=top.objects("memories", _memory),
         operators=top.objects("operators", _operator),
-        roots=top.table("roots", _text),
+        roots=top.table("roots", read_text),
         tensors=top.table("tensors", _tensor),
         buffers=top.objects("buffers", _buffer),
         tasks=tasks,
-        queues=top.table("queues", _naturals),
+        queues=top.table("queues", read_naturals),
     )
 
 
@@ -263,7 +151,7 @@ def _device(fields: Fields) -> Device:
 def _link(fields: Fields) -> Link:
     memories = fields.texts("memories")
     if len(memories) != 2:
-        _wrong(fields.place("memories"), "two memory names", list(memories))
+        wrong(fields.place("memories"), "two memory names", list(memories))
     return Link(
         name=fields.text("name"),
         memories=(memories[0], memories[1]),
@@ -355,7 +243,7 @@ def _buffer(fields: Fields) -> Buffer:
 def _task(fields: Fields) -> Task:
     tiles = fields.natural("tiles")
     if not 1 <= tiles <= MAX_TILES:
-        _wrong(fields.place("tiles"), f"between 1 and {MAX_TILES}", tiles)
+        wrong(fields.place("tiles"), f"between 1 and {MAX_TILES}", tiles)
     return Task(
         id=fields.natural("id"),
         kind=fields.text("kind"),
@@ -377,51 +265,7 @@ def _task(fields: Fields) -> Task:
 def _wait(fields: Fields) -> Wait:
     return Wait(
         fields.natural("task"),
-        fields.array("counts", _integer),
+        fields.array("counts", read_integer),
         fields.natural("latency"),
         fields.text("reason"),
     )
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        _wrong(where, "a string", value)
-    return value
-
-
-def _integer(value: Any, where: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        _wrong(where, "an integer", value)
-    if abs(value) >= MAX_INTEGER:
-        _wrong(where, "an integer of 64 bits", value)
-    return value
-
-
-def _natural(value: Any, where: str) -> int:
-    number = _integer(value, where)
-    if number < 0:
-        _wrong(where, "zero or more", value)
-    return number
-
-
-def _naturals(value: Any, where: str) -> tuple[int, ...]:
-    if not isinstance(value, list):
-        _wrong(where, "a list", value)
-    return tuple(_natural(item, f"{where}[{index}]") for index, item in enumerate(value))
-
-
-def _number(value: Any, where: str) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        _wrong(where, "a number", value)
-    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
-        _wrong(where, "a number of 64 bits", value)
-    if not math.isfinite(value):
-        _wrong(where, "a finite number", value)
-    return float(value)
-
-
-def _wrong(where: str, expected: str, value: object) -> NoReturn:
-    found = (
-        "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else repr(value)[:40]
-    )
-    raise BundleError(f"{where}: expected {expected}, found {found}", code="bundle-field", hint=HINT)

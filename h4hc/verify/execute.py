@@ -37,7 +37,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to run: paths are absolute, `model` is the original (empty if there is none)."""
+    """What to run: paths are absolute, `model` is the original (empty if there is none).
+
+    `pinned`: round every tensor, see pinning.py.
+    """
 
     model: str
     partitioned: str
@@ -45,6 +48,7 @@ class Request:
     inputs: tuple[Value, ...]
     outputs: tuple[str, ...]
     seeds: int
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def compare(request: Request) -> tuple[Verdict, Verdict]:
 def _reference_runs(path: str, request: Request) -> tuple[str, list[Run] | None]:
     """Feeds and outputs of the model at `path`, or the reason why there are none."""
     try:
-        session = _session(path)
+        session = _session(path, request.pinned)
     except Exception as error:  # onnxruntime raises its own classes without a common base
         return f"onnxruntime cannot load {Path(path).name}: {_line(error)}", None
     runs: list[Run] = []
@@ -108,7 +112,7 @@ def _reference(session: Any, request: Request, seed: int) -> Run | str:
 
 def _compare_partitioned(request: Request, runs: Sequence[Run]) -> Verdict:
     try:
-        session = _session(request.partitioned)
+        session = _session(request.partitioned, request.pinned)
         problems = [
             f"input {seed}: {problem}"
             for seed, (feed, expected) in enumerate(runs)
@@ -125,7 +129,7 @@ def _compare_chain(request: Request, runs: Sequence[Run]) -> Verdict:
     tensors: list[dict[str, np.ndarray]] = [dict(feed) for feed, _ in runs]
     for step in request.steps:
         try:
-            session = _session(step.path)
+            session = _session(step.path, request.pinned)
             for known in tensors:
                 feed = {name: known[name] for name in step.inputs}
                 known.update(_run(session, feed, step.outputs))
@@ -139,8 +143,10 @@ def _compare_chain(request: Request, runs: Sequence[Run]) -> Verdict:
     return Verdict(count, tuple(problems))
 
 
-def _session(path: str) -> Any:
+def _session(path: str, pinned: bool) -> Any:
     import onnxruntime
+
+    from h4hc.verify.pinning import pinned_model
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -148,7 +154,8 @@ def _session(path: str) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    model = pinned_model(path).SerializeToString() if pinned else path
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _run(session: Any, feed: Arrays, outputs: Sequence[str]) -> dict[str, np.ndarray]:
@@ -198,6 +205,7 @@ def encode_request(request: Request) -> str:
             "inputs": [[value.name, value.shape, value.dtype] for value in request.inputs],
             "outputs": request.outputs,
             "seeds": request.seeds,
+            "pinned": request.pinned,
         }
     )
 
@@ -212,6 +220,7 @@ def decode_request(text: str) -> Request:
         inputs=tuple(Value(name, tuple(shape), dtype) for name, shape, dtype in data["inputs"]),
         outputs=tuple(data["outputs"]),
         seeds=data["seeds"],
+        pinned=data["pinned"],
     )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from h4hc.errors import BundleError
-from h4hc.verify.decode import HINT, Fields, decode, parse_json
+from h4hc.verify.decode import decode
 from h4hc.verify.document import Document
+from h4hc.verify.fields import HINT, Fields, parse_json
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from h4hc.verify.execute import Request, Step, Verdict, compare, encode_request
 from h4hc.verify.folder import PARTITIONED, Bundle, inner_path
+from h4hc.verify.network import Network
+from h4hc.verify.pinning import has_half_precision
 from h4hc.verify.report import Check, Tally
 
 TIMEOUT = 900.0  # seconds
@@ -47,6 +49,7 @@ def _request(bundle: Bundle, model: Path | None, seeds: int) -> Request:
         inputs=bundle.document.inputs,
         outputs=tuple(value.name for value in bundle.document.outputs),
         seeds=seeds,
+        pinned=has_half_precision(Network(bundle.partitioned)),
     )
 
 

@@ -75,6 +75,15 @@ class Plan:
         return tuple(task for task in self.document.tasks if task.kind == "transfer")
 
     @cached_property
+    def copies(self) -> frozenset[tuple[str, str]]:
+        """The (root tensor, memory) pairs that transfer tasks fill."""
+        return frozenset(
+            (task.tensor, self.home(self.buffers[number]))
+            for task in self.transfers
+            for number in task.writes
+        )
+
+    @cached_property
     def readers(self) -> Mapping[int, tuple[Task, ...]]:
         """The tasks that read each buffer."""
         return self._users([(task, task.reads) for task in self.document.tasks])

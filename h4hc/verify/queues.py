@@ -10,6 +10,7 @@ from h4hc.verify.references import TICK
 from h4hc.verify.report import Tally
 
 PICO = 1e-12
+RESIDENT = "resident"  # the mode in which weights stay in the device's array
 
 
 def coverage(plan: Plan) -> Tally:
@@ -150,6 +151,10 @@ def residency(plan: Plan) -> Tally:
     used = dict.fromkeys(plan.devices, 0)
     for operator in plan.document.operators:
         used[operator.device] += operator.resident_bytes
+        tally.expect(
+            (operator.mode == RESIDENT) == (operator.resident_bytes > 0),
+            f"operator {operator.name!r} in mode {operator.mode!r} keeps {operator.resident_bytes} bytes",
+        )
         expected = _resident_bytes(operator)
         tally.expect(
             expected is None or expected == operator.resident_bytes,

@@ -103,6 +103,12 @@ def target_tables(document: Document) -> Tally:
     """V24: the device, link and memory tables say what the embedded target says."""
     tally = Tally()
     target = document.target
+    for what, listed, known_names in (
+        ("devices", {d.name for d in document.devices}, set(target.devices)),
+        ("links", {link.name for link in document.links}, set(target.links)),
+        ("memories", {m.name for m in document.memories}, set(target.memories)),
+    ):
+        tally.expect(listed == known_names, f"{what} {sorted(listed)}, the target has {sorted(known_names)}")
     for memory in document.memories:
         known = target.memories.get(memory.name)
         tally.expect(

@@ -20,7 +20,7 @@ from h4hc.verify.needs import (
 )
 from h4hc.verify.sight import Needs, Shape, Sight
 
-# --- windows -------------------------------------------------------------------------------------
+# --- windows -----------------------------------------------------------------------------------------
 
 
 def _window_rows(sight: Sight, kernel: Sequence[int], axis: int, rows: int, extent: int) -> int:
@@ -97,7 +97,7 @@ def global_pool(sight: Sight) -> Needs:
     return {0: through_block(sight.need, prod(shape[:2]), 1, prod(shape[2:]), 1)}
 
 
-# --- products --------------------------------------------------------------------------------------
+# --- products ----------------------------------------------------------------------------------------
 
 
 def matmul(left: int, right: int) -> Callable[[Sight], Needs]:

@@ -11,7 +11,7 @@ from math import prod
 from h4hc.verify.needs import NOTHING, Need, axis_need, ceil_div, through_block, through_broadcast
 from h4hc.verify.sight import Needs, Shape, Sight
 
-# --- same shape, views ---------------------------------------------------------------------------
+# --- same shape, views -------------------------------------------------------------------------------
 
 
 def elementwise(sight: Sight) -> Needs:
@@ -42,7 +42,7 @@ def transpose(sight: Sight) -> Needs:
     return {0: axis_need(shape, permutation[axis], rows)}
 
 
-# --- movement ------------------------------------------------------------------------------------------
+# --- movement ----------------------------------------------------------------------------------------
 
 
 def concat(sight: Sight) -> Needs:

@@ -27,7 +27,7 @@ def same_computation(original: ModelProto, partitioned: Network) -> Tally:
     if reason:
         tally.skipped = reason
         return tally
-    model = Network(_inlined(original))
+    model = Network(inlined(original))
     pending = [(name, name) for name in partitioned.outputs]
     seen = set(pending)
     while pending:
@@ -76,12 +76,28 @@ def expanded_size(model: ModelProto) -> int | None:
     return sum(sizes.get((n.domain, n.op_type, n.overload), 1) for n in model.graph.node)
 
 
-def _inlined(original: ModelProto) -> ModelProto:
+def inlined(original: ModelProto) -> ModelProto:
+    """The model with calls of its own functions replaced by their bodies."""
     if not original.functions:
         return original
     import onnx.inliner
 
-    return onnx.inliner.inline_local_functions(original)
+    return onnx.inliner.inline_local_functions(_with_defaults(original))
+
+
+def _with_defaults(original: ModelProto) -> ModelProto:
+    """The model with default attributes written out at every call: onnx.inliner does not apply them."""
+    from onnx import ModelProto
+
+    model = ModelProto()
+    model.CopyFrom(original)
+    defaults = {(f.domain, f.name, f.overload): list(f.attribute_proto) for f in model.functions}
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        for node in nodes:
+            given = {attribute.name for attribute in node.attribute}
+            missing = defaults.get((node.domain, node.op_type, node.overload), ())
+            node.attribute.extend(a for a in missing if a.name not in given)
+    return model
 
 
 def _resolve(network: Network, tensor: str) -> str:

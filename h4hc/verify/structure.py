@@ -1,4 +1,4 @@
-"""S01, S02, S04, S05: partitioned.onnx and the chain hold the operators of the schedule, and nothing else."""
+"""S01, S02, S05: partitioned.onnx and the chain hold the operators of the schedule, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING
 
-from h4hc.verify.network import TRANSFER, Network, Node
+from h4hc.verify.network import Network, Node
 from h4hc.verify.report import Tally
 
 if TYPE_CHECKING:
@@ -158,94 +158,6 @@ def _expect_boundary(tally: Tally, plan: Plan, name: str) -> None:
         written <= set(operator.outputs) <= own,
         f"operator {name!r} states outputs {sorted(operator.outputs)}, others read {sorted(written)} of it",
     )
-
-
-def transfer_nodes(plan: Plan) -> Tally:
-    """S04: what changes device goes through one Transfer, which is an Identity and says so."""
-    tally = Tally()
-    network = plan.network
-    _expect_function(tally, network)
-    devices = _devices_of_nodes(plan)
-    for node in network.nodes:
-        if node.is_transfer:
-            _expect_transfer_node(tally, plan, node, devices)
-            continue
-        device = devices.get(node.index)
-        if device is None:
-            continue
-        for tensor in dict.fromkeys(node.inputs):
-            if tensor and tensor not in network.constants:
-                there = _location(plan, tensor, devices)
-                tally.expect(
-                    there is None or there == device or (there == "" and _at_io(plan, device)),
-                    f"{node.label} on {device} reads {tensor!r}, which is on {there or 'the io device'}",
-                )
-    for name in network.outputs:
-        there = _location(plan, name, devices)
-        tally.expect(
-            not there or _at_io(plan, there),
-            f"output {name!r} stays on {there}, outside the io device's memory",
-        )
-    return tally
-
-
-def _expect_function(tally: Tally, network: Network) -> None:
-    used = any(node.is_transfer for node in network.nodes)
-    found = [f for f in network.model.functions if (f.domain, f.name) == TRANSFER]
-    if used or found:
-        tally.expect(len(found) == 1, f"{len(found)} functions define Transfer")
-    for function in found:
-        plain = (
-            len(function.input) == 1
-            and len(function.output) == 1
-            and len(function.node) == 1
-            and function.node[0].op_type == "Identity"
-            and function.node[0].domain in ("", "ai.onnx")
-            and list(function.node[0].input) == list(function.input)
-            and list(function.node[0].output) == list(function.output)
-        )
-        tally.expect(plain, "the function Transfer is not a plain Identity")
-    others = sorted(f"{f.domain}.{f.name}" for f in network.model.functions if (f.domain, f.name) != TRANSFER)
-    tally.expect(not others, f"partitioned.onnx defines other functions: {others[:3]}")
-
-
-def _devices_of_nodes(plan: Plan) -> Mapping[int, str]:
-    return {index: plan.operators[name].device for index, name in plan.owner.items()}
-
-
-def _location(plan: Plan, tensor: str, devices: Mapping[int, str]) -> str | None:
-    """The device that holds `tensor`: "" for a graph input, None if not known or constant."""
-    network = plan.network
-    if tensor in network.inputs:
-        return ""
-    node = network.producers.get(tensor)
-    if node is None:
-        return None
-    if node.is_transfer:
-        return str(node.attribute("dst", "?"))
-    return devices.get(node.index)
-
-
-def _at_io(plan: Plan, device: str) -> bool:
-    """Whether `device` works in the memory of the io device."""
-    known = plan.devices.get(device)
-    return known is not None and known.memory == plan.io_memory
-
-
-def _expect_transfer_node(tally: Tally, plan: Plan, node: Node, devices: Mapping[int, str]) -> None:
-    if not tally.expect(len(node.inputs) == 1 == len(node.outputs), f"{node.label} is not unary"):
-        return
-    there = _location(plan, node.inputs[0], devices)
-    source, target = node.attribute("src", ""), node.attribute("dst", "")
-    known = plan.devices
-    tally.expect(
-        source in known and target in known, f"{node.label} names unknown devices {source!r}, {target!r}"
-    )
-    at_source = there == source or (there == "" and _at_io(plan, source)) or there is None
-    tally.expect(
-        at_source, f"{node.label} leaves {source!r}, but its tensor is on {there or 'the io device'}"
-    )
-    tally.expect(source != target, f"{node.label} stays on {source!r}")
 
 
 def check_chain(plan: Plan, chain: Chain, models: Mapping[str, ModelProto]) -> Tally:

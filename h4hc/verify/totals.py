@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from h4hc.verify.document import Buffer
 from h4hc.verify.plan import Plan
-from h4hc.verify.queues import PICO
+from h4hc.verify.queues import PICO, RESIDENT
 from h4hc.verify.references import TICK
 from h4hc.verify.report import Tally
 
@@ -109,7 +109,7 @@ def _weights(plan: Plan) -> dict[str, int]:
     held: dict[str, int] = {}
     for operator in plan.document.operators:
         device = plan.document.target.devices.get(operator.device)
-        if device is not None and device.weights and operator.resident_bytes == 0:
+        if device is not None and device.weights and operator.mode != RESIDENT:
             held[device.weights] = held.get(device.weights, 0) + operator.weight_bytes
     return held
 

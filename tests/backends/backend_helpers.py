@@ -40,12 +40,21 @@ def description(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def one_device(kind: str, preset: str, io: dict[str, str] | None = None, **parameters: Any) -> Backend:
-    """The cost model of one device with its own SRAM, and weights in 4 GB/s, 64 pJ/B DRAM."""
+def one_device(
+    kind: str,
+    preset: str,
+    io: dict[str, str] | None = None,
+    weights: dict[str, str] | None = None,
+    **parameters: Any,
+) -> Backend:
+    """The cost model of one device with its own SRAM, and weights in 4 GB/s, 64 pJ/B DRAM.
+
+    `io` and `weights` change fields of the two memories.
+    """
     base = description()["memories"][0]
     sram = base | {"name": "own"} | (io or {})
     dram = base | {"name": "dram", "kind": "dram", "bandwidth": "4 GB/s", "energy_per_byte": "64 pJ/B"}
-    dram |= {"latency": "100 ns", "bytes": "256 MiB"}
+    dram |= {"latency": "100 ns", "bytes": "256 MiB"} | (weights or {})
     device = {"name": "d", "kind": kind, "preset": preset, "memory": "own", "weights": "dram"}
     link = {"name": "l", "memories": ["sram", "own"], "bandwidth": "1 GB/s", "latency": "1 us"}
     link |= {"tile_overhead": "0 s", "energy_per_byte": "0 pJ/B"}

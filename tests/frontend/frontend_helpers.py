@@ -20,9 +20,7 @@ SECONDS = 10.0
 
 def parse(body: str, *, ir: int = 10, opset: int = 20, functions: str = "", extra: str = "") -> ModelProto:
     """A model from ONNX text: ``(float[2] x) => (float[2] y) { y = Relu (x) }``."""
-    return parser.parse_model(
-        f'<ir_version: {ir}, opset_import: ["": {opset}{extra}]> g {body}\n{functions}'
-    )
+    return parser.parse_model(f'<ir_version: {ir}, opset_import: ["": {opset}{extra}]> g {body}\n{functions}')
 
 
 def refusal(
@@ -65,9 +63,7 @@ def run(model: ModelProto, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np
     return outputs
 
 
-def same_results(
-    before: ModelProto, after: ModelProto, feeds: Mapping[str, np.ndarray[Any, Any]]
-) -> None:
+def same_results(before: ModelProto, after: ModelProto, feeds: Mapping[str, np.ndarray[Any, Any]]) -> None:
     """Expect bit-identical outputs of the two models."""
     for expected, found in zip(run(before, feeds), run(after, feeds), strict=True):
         assert expected.dtype == found.dtype and expected.shape == found.shape

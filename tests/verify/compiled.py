@@ -12,7 +12,7 @@ from h4hc.backends import load_target
 from h4hc.bundle import write_bundle
 from h4hc.compiler import Compiler
 from h4hc.frontend import load_model
-from tests.verify.maker import text_model
+from tests.verify.maker_ops import text_model
 
 HYBRID = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -37,8 +37,8 @@ hybrid (float[1,8,64,48] x) => (float[1,10] y, float[1,32,32,24] late) {
 }
 """
 WEIGHTS = {
-    "w1": (32, 8, 3, 3), "b1": (32,), "w2": (32, 1, 3, 3), "w3": (32, 32, 3, 1), "wq": (32, 32), "wo": (32, 32),
-    "wy": (32, 10),
+    "w1": (32, 8, 3, 3), "b1": (32,), "w2": (32, 1, 3, 3), "w3": (32, 32, 3, 1), "wq": (32, 32),
+    "wo": (32, 32), "wy": (32, 10),
 }  # fmt: skip
 TARGETS = ("npu+cim", "npu+cim-sram", "cim")
 

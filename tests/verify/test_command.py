@@ -32,14 +32,14 @@ def damage(build: Path) -> None:
 def test_a_valid_bundle(build: Path) -> None:
     result = run(build)
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[-1].startswith("verified: 29 checks passed (")
+    assert result.output.splitlines()[-1].startswith("verified: 30 checks passed (")
 
 
 def test_a_damaged_bundle(build: Path) -> None:
     damage(build)
     result = run(build, "--no-functional")
     assert result.exit_code == 1
-    assert result.output.splitlines()[-1] == "NOT verified: 3 of 29 checks failed (V19, V21, V20), 2 skipped"
+    assert result.output.splitlines()[-1] == "NOT verified: 3 of 30 checks failed (V19, V21, V20), 2 skipped"
     assert "the last task ends at" in " ".join(result.output.split())
 
 

@@ -1,4 +1,4 @@
-"""Every corruption is caught, by the check that guards the invariant; on hand-made and on compiled bundles."""
+"""Every corruption is caught by the check that guards the invariant, in hand-made and compiled bundles."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from h4hc.verify.decode import decode
 from h4hc.verify.folder import decode_chain
 from h4hc.verify.network import Network
 from h4hc.verify.report import Report
+from tests.verify import damage_data, damage_memory, damage_models, damage_tasks
 from tests.verify.compiled import TARGETS, compile_bundle, save_hybrid
 from tests.verify.damage import CORRUPTIONS, Corruption, Specimen
 from tests.verify.maker import Maker
 
 HANDMADE = 12
+SOURCES = (damage_data, damage_memory, damage_models, damage_tasks)  # importing them fills CORRUPTIONS
 FOLDER_CODES = {"V01", "F01", "F02"}  # corrupted in test_folder.py and test_functional.py
 CAUGHT: list[tuple[str, str, int, int]] = []
 

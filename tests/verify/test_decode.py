@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from h4hc.errors import BundleError
 from h4hc.verify import verify_bundle
 from h4hc.verify.check import check_schedule, check_structure
-from h4hc.verify.decode import decode, parse_json
+from h4hc.verify.decode import decode
+from h4hc.verify.fields import parse_json
 from h4hc.verify.folder import decode_chain
 from h4hc.verify.network import Network
 from tests.verify.maker import Handmade, Maker, write_manifest
@@ -128,7 +129,7 @@ def test_junk_is_refused_or_checked(changes: list[tuple[tuple[str | int, ...], A
     assert all(check.detail.isprintable() for check in (*checks, *check_schedule(decoded, network)))
 
 
-# --- the folder ----------------------------------------------------------------------------------------------
+# --- the folder --------------------------------------------------------------------------------------
 
 
 @pytest.fixture

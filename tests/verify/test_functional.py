@@ -55,7 +55,9 @@ def test_one_bit_in_a_subgraph(build: Path) -> None:
     assert (first.passed, second.code, second.passed) == (True, "F02", False)
 
 
-def test_without_the_model_the_chain_is_held_against_the_partitioned_model(build: Path, tmp_path: Path) -> None:
+def test_without_the_model_the_chain_is_held_against_the_partitioned_model(
+    build: Path, tmp_path: Path
+) -> None:
     (tmp_path / "mini.onnx").unlink()
     report = verify_bundle(build)
     checks = {check.code: check for check in report.checks}
@@ -82,7 +84,9 @@ def test_a_crash_is_a_failed_check(build: Path, monkeypatch: pytest.MonkeyPatch,
     (fake / "onnxruntime").mkdir(parents=True)
     (fake / "onnxruntime/__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGFPE)\n")
     monkeypatch.setattr("h4hc.verify.functional._environment", lambda: path_of(fake))
-    assert [(c.passed, c.detail) for c in functional(build)] == [(False, "onnxruntime was killed by SIGFPE")] * 2
+    assert [(c.passed, c.detail) for c in functional(build)] == [
+        (False, "onnxruntime was killed by SIGFPE")
+    ] * 2
 
 
 def test_a_hang_is_a_failed_check(build: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -114,7 +118,9 @@ def request(path: str, *inputs: Value) -> Request:
 def test_a_random_model_cannot_be_compared(tmp_path: Path) -> None:
     path = save(tmp_path, "g (float[3] x) => (float[3] y) { r = RandomNormalLike(x) y = Add(x, r) }")
     verdicts = compare(request(path, Value("x", (3,), "float32")))
-    assert [v.skipped for v in verdicts] == ["the model is not deterministic: two runs on one input differ"] * 2
+    assert [v.skipped for v in verdicts] == [
+        "the model is not deterministic: two runs on one input differ"
+    ] * 2
 
 
 def test_indices_are_tamed_until_the_model_runs(tmp_path: Path) -> None:
@@ -126,7 +132,9 @@ def test_indices_are_tamed_until_the_model_runs(tmp_path: Path) -> None:
 def test_a_model_that_never_runs_is_skipped_with_the_reason(tmp_path: Path) -> None:
     path = save(tmp_path, "g (float[251] x, int64[2] s) => (float[251,1] y) { y = Reshape(x, s) }")
     verdicts = compare(request(path, Value("x", (251,), "float32"), Value("s", (2,), "int64")))
-    assert ["runs the model on no input that was tried" in v.skipped for v in verdicts] == [True, True], verdicts
+    assert ["runs the model on no input that was tried" in v.skipped for v in verdicts] == [True, True], (
+        verdicts
+    )
 
 
 def test_nan_equals_the_same_nan(tmp_path: Path) -> None:
@@ -135,7 +143,9 @@ def test_nan_equals_the_same_nan(tmp_path: Path) -> None:
     assert [(v.compared, v.problems) for v in verdicts] == [(2, ())] * 2
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "uint8", "int32", "uint64", "bool", "complex64"])
+@pytest.mark.parametrize(
+    "dtype", ["float16", "float64", "int8", "uint8", "int32", "uint64", "bool", "complex64"]
+)
 @pytest.mark.parametrize("attempt", range(len(ATTEMPTS)))
 def test_feeds_have_the_type_and_repeat(dtype: str, attempt: int) -> None:
     value = Value("x", (40, 3), dtype)

@@ -148,11 +148,8 @@ CASES = [
 
 
 def build(case: Case) -> ModelProto:
-    model = parser.parse_model(
-        f'<ir_version: 8, opset_import: ["" : {case.opset}]> g ({case.header}) => (y_type y) {{ {case.text} }}'.replace(
-            "y_type y", "float y"
-        )
-    )
+    head = f'<ir_version: 8, opset_import: ["" : {case.opset}]>'
+    model = parser.parse_model(f"{head} g ({case.header}) => (float y) {{ {case.text} }}")
     values = {value.name: value for value in model.graph.input}
     for name, data in case.constants.items():
         kind = np.int64 if values[name].type.tensor_type.elem_type == 7 else np.float32
@@ -205,7 +202,7 @@ def outside_replaced(array: np.ndarray, need: Need, generator: np.random.Generat
     return slabs.reshape(array.shape)
 
 
-# --- the arithmetic, against sets of elements ---------------------------------------------------------------
+# --- the arithmetic, against sets of elements --------------------------------------------------------
 
 extents = st.integers(1, 4)
 
