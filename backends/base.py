@@ -25,6 +25,7 @@ from h4hc.ir.workload import Kernel, Precision
 ENTRY_POINTS = "h4hc.backends"
 BUILT_IN = {
     "npu": "h4hc.backends.npu:Npu",
+    "systolic": "h4hc.backends.systolic:Systolic",
     "cim": "h4hc.backends.cim:Cim",
     "host": "h4hc.backends.host:Host",
 }

@@ -21,7 +21,6 @@ RESERVED_BANKS = 4  # of a shared buffer: two for output, two for tables
 DECODER_FLOOR = 32  # cycles that the weight decoder needs per step
 PIPELINE_DELAY = 2  # extra cycles per step of a block that is one micro-block wide
 POOL_FACTOR = 4  # cycles per pooled element of a micro-block, 8 bit
-SCALE_BYTES = 10  # bias, scale and shift per output channel
 MAX_BLOCK = (32, 64, 128)
 MAX_WIDE_BLOCK = (128, 128, 512)  # of an array with separate buffers
 
@@ -130,17 +129,11 @@ class Work(NamedTuple):
 
 
 def work(array: Array, layer: Layer, lut: bool = False, relu: bool = False, chained: float = 0.0) -> Work:
-    """The cost of `layer` with the block that `choose_block` picks."""
-    return block_work(array, layer, choose_block(array, layer), lut, relu, chained)
-
-
-def block_work(
-    array: Array, layer: Layer, block: Block, lut: bool = False, relu: bool = False, chained: float = 0.0
-) -> Work:
-    """The cost of `layer` in blocks of the given size, clipped to the output.
+    """The cost of `layer` in the blocks that `choose_block` picks, clipped to the output.
 
     `chained` is what further operators in the output unit take per element.
     """
+    block = choose_block(array, layer)
     h, w, d = min(block.h, layer.out_h), min(block.w, layer.out_w), min(block.d, layer.out_c)
     count = _block_count(array, layer, Block(h, w, d))
     blocks_xy = _ceil(layer.out_h, h) * _ceil(layer.out_w, w)
@@ -246,8 +239,8 @@ def part_kernel_first(array: Array, layer: Layer) -> bool:
 def choose_block(array: Array, layer: Layer) -> Block:
     """The block that fits the buffer with the least traffic per output, as the compiler chooses it.
 
-    The buffer holds two input blocks and two blocks of 32-bit accumulators, or one each where separate buffers
-    serve a layer that treats each channel alone. Ties go to the larger input block.
+    The buffer holds two input blocks and two blocks of 32-bit accumulators, or one each where separate
+    buffers serve a layer that treats each channel alone. Ties go to the larger input block.
     """
     ublock = micro_block(array, layer)
     copies = 1 if array.input_banks and layer.per_channel else 2
@@ -263,7 +256,9 @@ def choose_block(array: Array, layer: Layer) -> Block:
     in_w = _up_array((w - 1) * layer.stride_w + min(SUB_KERNEL, layer.span_w), ublock.w)
     area = in_h * in_w
     depth = d if layer.per_channel else np.array(_block_input_depth(array, layer))
-    inputs = _up_array(_ceil_array(area * _up_array(depth * layer.width, 8), BANK) * copies, array.input_granule)
+    inputs = _up_array(
+        _ceil_array(area * _up_array(depth * layer.width, 8), BANK) * copies, array.input_granule
+    )
     room = array.input_banks or array.block_banks - _sum_banks(array, h, w, d, copies)
     cost = _relative_traffic(layer, h, w, d, area)
     whole = layer.in_h * layer.in_w * layer.in_c < area * depth * 2

@@ -58,7 +58,9 @@ def child_seconds(command: list[str]) -> float:
 
 
 def in_memory(paths: list[Path], runs: int) -> None:
-    print(f"in memory: ModelProto without weights -> schedule, fast effort, costs cached (compiled core: {COMPILED})")
+    print(
+        f"in memory: ModelProto without weights -> schedule, fast effort, costs cached (compiled core: {COMPILED})"
+    )
     compiler = h4hc.Compiler(h4hc.load_target("npu+cim"))
     options = h4hc.Options(effort="fast", baselines=False)
     for path in paths:

@@ -46,14 +46,24 @@ class Builder:
         bias = self.weight(f"{name}.bias", (outputs,), 0.1)
         pad = kernel // 2
         return self.node(
-            "Conv", [x, weight, bias], name, strides=[stride] * 2, pads=[pad] * 4, group=groups, kernel_shape=[kernel] * 2
+            "Conv",
+            [x, weight, bias],
+            name,
+            strides=[stride] * 2,
+            pads=[pad] * 4,
+            group=groups,
+            kernel_shape=[kernel] * 2,
         )
 
     def squeeze_excite(self, x: str, name: str, channels: int) -> str:
         reduced = max(8, channels // 4)
         pooled = self.node("GlobalAveragePool", [x], f"{name}.pool")
-        hidden = self.node("Relu", [self.conv(pooled, f"{name}.reduce", (channels, reduced, 1))], f"{name}.relu")
-        gate = self.node("HardSigmoid", [self.conv(hidden, f"{name}.expand", (reduced, channels, 1))], f"{name}.gate")
+        hidden = self.node(
+            "Relu", [self.conv(pooled, f"{name}.reduce", (channels, reduced, 1))], f"{name}.relu"
+        )
+        gate = self.node(
+            "HardSigmoid", [self.conv(hidden, f"{name}.expand", (reduced, channels, 1))], f"{name}.gate"
+        )
         return self.node("Mul", [x, gate], f"{name}.scale")
 
     def mbconv(self, x: str, name: str, channels: tuple[int, int], stride: int, kernel: int = 3) -> str:
@@ -90,14 +100,20 @@ class Builder:
         scaled = self.node(
             "Mul", [query, self.constant(f"{name}.scale", size**-0.5, np.float32)], f"{name}.q.scale"
         )
-        scores = self.node("Softmax", [self.node("MatMul", [scaled, key], f"{name}.scores")], f"{name}.softmax", axis=-1)
+        scores = self.node(
+            "Softmax", [self.node("MatMul", [scaled, key], f"{name}.scores")], f"{name}.softmax", axis=-1
+        )
         mixed = self.node("Transpose", [self.node("MatMul", [scores, value], f"{name}.mix")], f"{name}.back",
                           perm=[0, 2, 1, 3])  # fmt: skip
-        joined = self.node("Reshape", [mixed, self.constant(f"{name}.joined", [1, tokens, width])], f"{name}.join")
+        joined = self.node(
+            "Reshape", [mixed, self.constant(f"{name}.joined", [1, tokens, width])], f"{name}.join"
+        )
         return self.linear(joined, f"{name}.out", width, width)
 
     def transformer(self, x: str, name: str, tokens: int, width: int, heads: int) -> str:
-        y = self.attention(self.layer_norm(x, f"{name}.norm1", width), f"{name}.attention", tokens, width, heads)
+        y = self.attention(
+            self.layer_norm(x, f"{name}.norm1", width), f"{name}.attention", tokens, width, heads
+        )
         x = self.node("Add", [x, y], f"{name}.add1")
         y = self.linear(self.layer_norm(x, f"{name}.norm2", width), f"{name}.mlp1", width, 2 * width)
         y = self.linear(self.node("Gelu", [y], f"{name}.gelu"), f"{name}.mlp2", 2 * width, width)
@@ -112,7 +128,9 @@ class Builder:
         for block in range(depth):
             y = self.transformer(y, f"{name}.{block}", tokens, width, heads)
         y = self.node("Transpose", [y], f"{name}.channels", perm=[0, 2, 1])
-        return self.node("Reshape", [y, self.constant(f"{name}.map", [1, width, extent, extent])], f"{name}.unflatten")
+        return self.node(
+            "Reshape", [y, self.constant(f"{name}.map", [1, width, extent, extent])], f"{name}.unflatten"
+        )
 
 
 def build(seed: int = 0) -> onnx.ModelProto:
@@ -129,7 +147,10 @@ def build(seed: int = 0) -> onnx.ModelProto:
     x = b.transformer_group(x, "stage4.vit", (96, 6), 2, 6)
     x = b.node("HardSwish", [b.conv(x, "head", (96, 192, 1))], "head.act")
     x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "pool")], "flatten")
-    weight, bias = b.weight("classifier.weight", (100, 192), 192**-0.5), b.weight("classifier.bias", (100,), 0.1)
+    weight, bias = (
+        b.weight("classifier.weight", (100, 192), 192**-0.5),
+        b.weight("classifier.bias", (100,), 0.1),
+    )
     b.nodes.append(helper.make_node("Gemm", [x, weight, bias], ["logits"], name="classifier", transB=1))
     graph = helper.make_graph(
         b.nodes,

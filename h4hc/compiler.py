@@ -89,9 +89,13 @@ def check_options(options: Options) -> None:
         ("precision", options.precision, PRECISIONS),
     ):
         if value not in known:
-            raise OptionError(f"{what} '{value}' is unknown", code="option", hint=f"choose from {', '.join(known)}")
+            raise OptionError(
+                f"{what} '{value}' is unknown", code="option", hint=f"choose from {', '.join(known)}"
+            )
     if options.budget_seconds is not None and not options.budget_seconds > 0:
-        raise OptionError("the latency budget must be positive", code="option", hint="for example --budget 20ms")
+        raise OptionError(
+            "the latency budget must be positive", code="option", hint="for example --budget 20ms"
+        )
     if options.evaluations is not None and options.evaluations < 0:
         raise OptionError("the number of evaluations must not be negative", code="option")
 
@@ -103,7 +107,8 @@ def check_pipeline(passes: Sequence[Pass]) -> None:
         missing = [field for field in step.needs if field not in have]
         if missing:
             raise OptionError(
-                f"pass {step.name} needs {', '.join(missing)}, which no pass before it provides", code="pipeline"
+                f"pass {step.name} needs {', '.join(missing)}, which no pass before it provides",
+                code="pipeline",
             )
         have.update(step.provides)
 

@@ -107,8 +107,8 @@ def protect_reuse(schedule: Schedule, buffers: Sequence[Buffer]) -> tuple[Task, 
     tasks = list(schedule.tasks)
     queue, place = [0] * len(tasks), [0] * len(tasks)
     for number, (_, members) in enumerate(schedule.queues):
-        for position, task in enumerate(members):
-            queue[task], place[task] = number, position
+        for position, member in enumerate(members):
+            queue[member], place[member] = number, position
     touching: list[list[int]] = [[] for _ in buffers]
     for task in tasks:
         for buffer in (*task.reads, *task.writes):
@@ -126,7 +126,7 @@ def protect_reuse(schedule: Schedule, buffers: Sequence[Buffer]) -> tuple[Task, 
         [0, *accumulate(len(task.writes) for task in tasks)],
         [buffer for task in tasks for buffer in task.writes],
         [0, *accumulate(map(len, touching))],
-        [task for users in touching for task in users],
+        [user for users in touching for user in users],
         [memories[b.memory] for b in buffers],
         [b.offset for b in buffers],
         [b.bytes for b in buffers],

@@ -55,7 +55,9 @@ def cost_table(graph: Graph, backends: Mapping[str, Backend], cache: dict[Kernel
 
 
 def _runs_nowhere(operator: Operator, row: Row) -> ModelError:
-    reasons = ", ".join(f"{name}: {entry.reason}" for name, entry in row.items() if isinstance(entry, Refusal))
+    reasons = ", ".join(
+        f"{name}: {entry.reason}" for name, entry in row.items() if isinstance(entry, Refusal)
+    )
     return ModelError(
         f"node '{operator.name}' ({operator.kind}) runs on no device of the target ({reasons})",
         code="runs-nowhere",

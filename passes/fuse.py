@@ -48,7 +48,17 @@ from h4hc.passes.regions import REDUCTIONS, Region, norm_kind, normalising_regio
 VIEWS = frozenset(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"])
 _VIEW_CANDIDATES = VIEWS | frozenset(["Cast", "CastLike", "Transpose", "Expand", "Concat"])
 _ARITHMETIC = frozenset(
-    ["Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "MatMul", "MatMulInteger", "QLinearMatMul", "Gemm", "Einsum"]
+    [
+        "Conv",
+        "ConvTranspose",
+        "ConvInteger",
+        "QLinearConv",
+        "MatMul",
+        "MatMulInteger",
+        "QLinearMatMul",
+        "Gemm",
+        "Einsum",
+    ]
 )
 _EXTENDABLE = (
     _ARITHMETIC | UNARY | frozenset(BINARY)
@@ -57,7 +67,9 @@ _EXTENDABLE = (
                  "LpNormalization"])
 )  # fmt: skip
 _REGION_KINDS = {"Softmax": "softmax", "LpNormalization": "l2_norm", "LayerNormalization": "layer_norm"}
-_SPLIT_READS = frozenset(["ReduceMean", "ReduceMax", "ReduceSum", "ReduceSumSquare", "ReduceL2", "Pow", "Exp", "Abs"])
+_SPLIT_READS = frozenset(
+    ["ReduceMean", "ReduceMax", "ReduceSum", "ReduceSumSquare", "ReduceL2", "Pow", "Exp", "Abs"]
+)
 _ELEMENT_BITS = {"int64": 64, "uint64": 64, "float64": 64, "complex64": 64, "complex128": 128, "int32": 32,
                  "uint32": 32, "float32": 32, "int16": 16, "uint16": 16, "float16": 16, "bfloat16": 16}  # fmt: skip
 
@@ -145,7 +157,9 @@ class Fuser:
         return result
 
     def _is_prologue(self, node: Node) -> bool:
-        if node.op not in ("DequantizeLinear", "Expand", "Pad") or not self.graph.only_reader(node.outputs[0]):
+        if node.op not in ("DequantizeLinear", "Expand", "Pad") or not self.graph.only_reader(
+            node.outputs[0]
+        ):
             return False
         reader = self.graph.readers(node.outputs[0])[0]
         if len(node.runtime) != 1 or is_view(self.graph, reader):
@@ -171,7 +185,12 @@ class Fuser:
     def _open_group(self, tensor: str) -> Group | None:
         """The group that `tensor` may extend: it is the group's last result and has one reader."""
         group = self.group_of.get(tensor)
-        if group is None or not group.extendable or group.tail != tensor or not self.graph.only_reader(tensor):
+        if (
+            group is None
+            or not group.extendable
+            or group.tail != tensor
+            or not self.graph.only_reader(tensor)
+        ):
             return None
         return group
 
@@ -427,12 +446,18 @@ def _leaving(graph: NodeGraph, group: Group) -> tuple[str, ...]:
     nodes = group.nodes
     if len(nodes) == 1:
         single = nodes[0].outputs
-        return single if len(single) == 1 else tuple([o for o in single if o and _read(graph, o)]) or (group.tail,)
+        return (
+            single
+            if len(single) == 1
+            else tuple([o for o in single if o and _read(graph, o)]) or (group.tail,)
+        )
     indices = {node.index for node in nodes}
     leaving = []
     for node in nodes:
         for output in node.outputs:
-            if output in graph.output_set or any(reader.index not in indices for reader in graph.readers(output)):
+            if output in graph.output_set or any(
+                reader.index not in indices for reader in graph.readers(output)
+            ):
                 leaving.append(output)
     return tuple(leaving) or (group.tail,)
 
@@ -444,7 +469,9 @@ def _read(graph: NodeGraph, tensor: str) -> bool:
 def _lower_group(graph: NodeGraph, group: Group, produced: dict[str, Position]) -> Lowered:
     region, anchor = group.region, group.anchor
     if region is None:
-        return _lower_view(graph, anchor, produced) if is_view(graph, anchor) else lower(graph, anchor, produced)
+        return (
+            _lower_view(graph, anchor, produced) if is_view(graph, anchor) else lower(graph, anchor, produced)
+        )
     if not (accelerated(graph, region.source) and accelerated(graph, region.output)):
         return generic(graph, region.nodes[-1])
     if not group.kind:

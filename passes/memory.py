@@ -137,7 +137,9 @@ def overflowing(
         bound, tick = peak_bytes(*columns)
         if bound <= memory.bytes and _fits(columns, memory.bytes):
             continue
-        alive = [(size, row) for row, size in zip(rows, columns.sizes, strict=True) if row[2] <= tick <= row[3]]
+        alive = [
+            (size, row) for row, size in zip(rows, columns.sizes, strict=True) if row[2] <= tick <= row[3]
+        ]
         excess = max(bound - memory.bytes, 1)
         for size, row in sorted(alive, key=lambda item: -item[0]):
             if excess <= 0 or not size:

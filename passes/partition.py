@@ -134,9 +134,7 @@ class _Searcher:
         if not scored:
             return None
         _, tiles, modes = min(scored)
-        modes, tiles = self.problem.climb(
-            modes, tiles, evaluations, _SEED, mask, self.objective, self.budget
-        )
+        modes, tiles = self.problem.climb(modes, tiles, evaluations, _SEED, mask, self.objective, self.budget)
         return self._fit_memory(tuple(modes), tuple(tiles))
 
     def seconds_and_joules(self, plan: Plan) -> tuple[float, float]:
@@ -153,7 +151,7 @@ class _Searcher:
         tilings = [[min(tiles, r) for r in rows] for tiles in _TILE_SEEDS]
         return min((self._score(modes, tiles), tiles) for tiles in tilings)
 
-    def _seeds(self, mask: int) -> Iterable[list[int]]:
+    def _seeds(self, mask: int) -> Iterable[list[int] | None]:
         devices = [d for d in range(self.system.data["devices"]) if mask >> d & 1]
         kinds = {device.name: device.kind for device in self.compilation.target.devices}
         accelerators = [d for d in devices if kinds[self.system.devices[d]] != "host"]

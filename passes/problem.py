@@ -128,7 +128,10 @@ def _link_arrays(target: Target, memories: tuple[str, ...], sizes: tuple[int, ..
         a, b = memories.index(link.memories[0]), memories.index(link.memories[1])
         link_of[a * len(memories) + b] = link_of[b * len(memories) + a] = number
         joules = link_joules(target, link)
-        costs = {size: (ticks(link.latency + size / link.bandwidth), picojoules(size * joules)) for size in set(sizes)}
+        costs = {
+            size: (ticks(link.latency + size / link.bandwidth), picojoules(size * joules))
+            for size in set(sizes)
+        }
         work += [costs[size][0] for size in sizes]
         energy += [costs[size][1] for size in sizes]
     return {
@@ -245,8 +248,7 @@ def _upward_ranks(data: dict[str, Any]) -> list[int]:
         for i in range(out_ptr[v], out_ptr[v + 1]):
             tensor = out_tensor[i]
             for reader in cons_op[cons_ptr[tensor] : cons_ptr[tensor + 1]]:
-                if ranks[reader] > longest:
-                    longest = ranks[reader]
+                longest = max(longest, ranks[reader])
         ranks[v] = longest + min(mode_work[mode_ptr[v] : mode_ptr[v + 1]])
     return ranks
 

@@ -20,7 +20,23 @@ _MAX_NODES = 24
 POINTWISE = frozenset(UNARY) | frozenset(BINARY) | frozenset(["Where", "Not", "Identity"])
 REDUCTIONS = frozenset(["ReduceMean", "ReduceMax", "ReduceSum", "ReduceSumSquare", "ReduceL2"])
 NORMALISING = REDUCTIONS | frozenset(
-    "Sub Pow Mul Add Div Sqrt Reciprocal Exp Clip Max Expand Cast Abs Neg Identity".split()
+    [
+        "Sub",
+        "Pow",
+        "Mul",
+        "Add",
+        "Div",
+        "Sqrt",
+        "Reciprocal",
+        "Exp",
+        "Clip",
+        "Max",
+        "Expand",
+        "Cast",
+        "Abs",
+        "Neg",
+        "Identity",
+    ]
 )
 
 

@@ -46,7 +46,10 @@ def make_schedule(compilation: Compilation) -> Schedule:
     links = used_links(compilation.target, system.memories)
     builder = _TaskBuilder(simulated, graph.operators, links)
     tasks = tuple(
-        [builder.transfer(i, *row) if row[1] >= 0 else builder.compute(i, row[0], *row[3:]) for i, row in enumerate(rows)]
+        [
+            builder.transfer(i, *row) if row[1] >= 0 else builder.compute(i, row[0], *row[3:])
+            for i, row in enumerate(rows)
+        ]
     )
     queues: dict[str, list[int]] = {name: [] for name in (*system.devices, *builder.channels.values())}
     for task in tasks:
@@ -75,7 +78,9 @@ class _TaskBuilder:
         self.mode = [self.data["mode_ptr"][v] + mode for v, mode in enumerate(simulated.modes)]
         self.device = [self.data["mode_device"][m] for m in self.mode]
         self.memory = [self.data["dev_memory"][d] for d in self.device]
-        self.channels = {(n, c): f"{link.name}.{c}" for n, link in enumerate(links) for c in range(link.channels)}
+        self.channels = {
+            (n, c): f"{link.name}.{c}" for n, link in enumerate(links) for c in range(link.channels)
+        }
         _, _, _, rows, buffers = simulated.trace
         self.task_of = {(row[0], row[1]): i for i, row in enumerate(rows)}
         self.buffer_of = {(row[0], row[1]): i for i, row in enumerate(buffers)}

@@ -1,0 +1,1 @@
+"""Architecture search over a weight-sharing supernet."""

@@ -110,7 +110,9 @@ def test_resident_weights_stay_within_the_macros(compilers: dict[str, Compiler],
     text = "agraph (float[1,1024] x) => (float[1,1024] y) { "
     names = [f"w{i}" for i in range(6)]
     steps = ["x", *(f"t{i}" for i in range(5)), "y"]
-    text += " ".join(f"{b} = MatMul ({a}, {w})" for a, b, w in zip(steps, steps[1:], names, strict=False)) + " }"
+    text += (
+        " ".join(f"{b} = MatMul ({a}, {w})" for a, b, w in zip(steps, steps[1:], names, strict=False)) + " }"
+    )
     result = compiled(compilers["npu+cim"], text_model(text, **dict.fromkeys(names, (1024, 1024))))
     assert result.placement is not None
     on_cim = result.placement.devices.count("cim")
@@ -119,7 +121,8 @@ def test_resident_weights_stay_within_the_macros(compilers: dict[str, Compiler],
 
 def test_what_does_not_fit_is_spilled_and_what_cannot_is_refused(compilers: dict[str, Compiler]) -> None:
     wide = text_model(
-        "agraph (float[1,64,256,256] x) => (float[1,64,256,256] y) { c = Conv (x, w) y = Relu (c) }", w=(64, 64, 1, 1)
+        "agraph (float[1,64,256,256] x) => (float[1,64,256,256] y) { c = Conv (x, w) y = Relu (c) }",
+        w=(64, 64, 1, 1),
     )
     result = compiled(compilers["npu"], wide)
     assert result.schedule is not None
@@ -134,10 +137,14 @@ def test_what_does_not_fit_is_spilled_and_what_cannot_is_refused(compilers: dict
 
 def test_an_operator_that_runs_nowhere_is_named_with_every_reason(tmp_path: Path) -> None:
     target = h4hc.load_target("npu")
-    alone = target.model_copy(update={"devices": tuple(d for d in target.devices if d.name == "npu"), "io": "npu"})
+    alone = target.model_copy(
+        update={"devices": tuple(d for d in target.devices if d.name == "npu"), "io": "npu"}
+    )
     model = text_model("agraph (float[1,8] x) => (float[1,8] y) { y = Gelu (x) z = CumSum (x, a) }", a=())
     model = text_model("agraph (int64[1,8] x) => (int64[1,8] y) { y = Add (x, x) }")
-    with pytest.raises(ModelError, match=r"node 'Add_y' \(Add\) runs on no device of the target \(npu: .*Add"):
+    with pytest.raises(
+        ModelError, match=r"node 'Add_y' \(Add\) runs on no device of the target \(npu: .*Add"
+    ):
         compiled(Compiler(alone), model)
 
 
@@ -147,7 +154,10 @@ def test_a_graph_of_a_hundred_thousand_nodes_is_lowered_without_recursion() -> N
     from h4hc.frontend.nodes import NodeGraph
     from h4hc.passes.fuse import build_graph
 
-    nodes = [helper.make_node("Exp" if i % 2 else "Gelu", [f"t{i}"], [f"t{i + 1}"], name=f"n{i}") for i in range(100_000)]
+    nodes = [
+        helper.make_node("Exp" if i % 2 else "Gelu", [f"t{i}"], [f"t{i + 1}"], name=f"n{i}")
+        for i in range(100_000)
+    ]
     values = [helper.make_tensor_value_info(f"t{i}", TensorProto.FLOAT, [1, 4]) for i in range(100_001)]
     graph = helper.make_graph(nodes, "chain", [values[0]], [values[-1]], value_info=values[1:-1])
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
@@ -169,10 +179,17 @@ def test_the_pure_python_core_and_other_hash_seeds_give_the_same_bundle(tmp_path
         "print(COMPILED)"
     )
     manifests = []
-    for name, extra in (("a", {"PYTHONHASHSEED": "1"}), ("b", {"PYTHONHASHSEED": "2", "H4HC_PURE_PYTHON": "1"})):
+    for name, extra in (
+        ("a", {"PYTHONHASHSEED": "1"}),
+        ("b", {"PYTHONHASHSEED": "2", "H4HC_PURE_PYTHON": "1"}),
+    ):
         folder = tmp_path / name
         done = subprocess.run(
-            [sys.executable, "-c", program, str(folder)], env=os.environ | extra, check=True, capture_output=True, text=True
+            [sys.executable, "-c", program, str(folder)],
+            env=os.environ | extra,
+            check=True,
+            capture_output=True,
+            text=True,
         )
         assert done.stdout.strip() == str(name == "a")
         manifests.append((folder / "manifest.json").read_bytes())

@@ -25,7 +25,9 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel and an sdist, built without isolation from what is installed."""
     folder = tmp_path_factory.mktemp("dist")
     subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)], check=True, capture_output=True
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)],
+        check=True,
+        capture_output=True,
     )
     return folder
 
@@ -58,7 +60,16 @@ def test_the_source_distribution_builds_the_same_wheel(distributions: Path, tmp_
         archive.extractall(tmp_path, filter="data")
     unpacked = next(tmp_path.iterdir())
     subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(tmp_path / "again"), str(unpacked)],
+        [
+            sys.executable,
+            "-m",
+            "build",
+            "--no-isolation",
+            "--wheel",
+            "--outdir",
+            str(tmp_path / "again"),
+            str(unpacked),
+        ],
         check=True,
         capture_output=True,
     )

@@ -73,7 +73,9 @@ def command(  # the parameters are the command's options
         return
     for name in (*print_after, *([stop_after] if stop_after else [])):
         if name not in names:
-            raise OptionError(f"there is no pass '{name}'", code="option", hint=f"choose from {', '.join(names)}")
+            raise OptionError(
+                f"there is no pass '{name}'", code="option", hint=f"choose from {', '.join(names)}"
+            )
     if model is None:
         raise click.UsageError("Missing argument 'MODEL'.")
     options = Options(
@@ -157,7 +159,9 @@ def parse_time(text: str) -> float:
             f"'{text}' is not a time", code="option", hint="write a number and a unit, for example 20ms"
         ) from None
     if not 0 < seconds < float("inf"):
-        raise OptionError(f"the latency budget '{text}' must be positive", code="option", hint="for example 20ms")
+        raise OptionError(
+            f"the latency budget '{text}' must be positive", code="option", hint="for example 20ms"
+        )
     return seconds
 
 

@@ -40,7 +40,9 @@ def operator_table(title: str, compilation: Compilation, graph: Graph) -> Table:
 
     table = _new_table(f"after {title}: {len(graph.operators)} operators")
     for heading in ("#", "operator", "kernel", "computes", "reads", "writes", "MACs", "nodes", "streams"):
-        table.add_column(heading, overflow="fold", justify="right" if heading in ("#", "MACs", "nodes") else "left")
+        table.add_column(
+            heading, overflow="fold", justify="right" if heading in ("#", "MACs", "nodes") else "left"
+        )
     costs, placement = compilation.costs, compilation.placement
     devices = [device.name for device in compilation.target.devices]
     if placement is not None:
@@ -86,7 +88,9 @@ def schedule_table(compilation: Compilation) -> Table:
         raise ValueError("no schedule yet")
     table = _new_table(f"schedule: {len(schedule.tasks)} tasks, {schedule.latency / 1e6:.3f} ms")
     for heading in ("task", "resource", "what", "start us", "end us", "work us", "tiles", "waits for"):
-        table.add_column(heading, overflow="fold", justify="left" if heading in ("resource", "what") else "right")
+        table.add_column(
+            heading, overflow="fold", justify="left" if heading in ("resource", "what") else "right"
+        )
     for task in sorted(schedule.tasks, key=lambda t: (t.start, t.id)):
         table.add_row(
             str(task.id), task.resource, escape(task.operator or f"copy {task.tensor}"), f"{task.start / 1e3:.2f}",

@@ -1,0 +1,1 @@
+"""What firmware reads: the schema of schedule.json (package data)."""

@@ -25,7 +25,6 @@ class Call(NamedTuple):
     node: Node
     operands: list[Array | None]
     kinds: list[TensorType | None]
-    opset: int
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """An attribute of the node."""
@@ -71,7 +70,6 @@ def fold(
     operands: list[Array | None],
     shapes: Sequence[tuple[int, ...]],
     kinds: list[TensorType | None],
-    opset: int,
 ) -> tuple[Array, ...] | None:
     """The outputs of `node`, or None if they are not known at compile time.
 
@@ -80,9 +78,7 @@ def fold(
     if kinds[0] is None:
         return None
     if node.op in _OF_SHAPES:
-        return (
-            np.asarray(_OF_SHAPES[node.op](Call(node, operands, kinds, opset), shapes[0]), dtype=np.int64),
-        )
+        return (np.asarray(_OF_SHAPES[node.op](Call(node, operands, kinds), shapes[0]), dtype=np.int64),)
     function = _FOLDERS.get(node.op)
     if function is None or not _known(node, operands):
         return None
@@ -90,7 +86,7 @@ def fold(
         return None
     try:
         with np.errstate(all="ignore"):
-            result = function(Call(node, operands, kinds, opset))
+            result = function(Call(node, operands, kinds))
     except (IndexError, ValueError, OverflowError) as error:
         raise ModelError(f"{label(node)} cannot be computed: {error}", code="constant-folding") from error
     if result is None:

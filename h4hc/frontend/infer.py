@@ -166,7 +166,7 @@ class _Sweep:
         if size > _ALWAYS_FOLDED and self.folded + size > self.limits.fold_total:
             return
         shapes = [kind.shape if kind else () for kind in inputs]
-        results = fold(node, operands, shapes, kinds, self.opset)
+        results = fold(node, operands, shapes, kinds)
         for name, kind, result in zip(node.outputs, kinds, results or (), strict=False):
             if name and kind is not None and result.shape == kind.shape:
                 self.computed[name] = result.astype(kind.dtype, copy=False)

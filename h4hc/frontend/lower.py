@@ -7,7 +7,7 @@ host runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
@@ -28,9 +28,52 @@ GENERIC_OPERATIONS = {"LRN": 16, "TopK": 32, "NonMaxSuppression": 64, "GridSampl
 
 RELU_LIKE = frozenset(["Relu", "Clip"])
 UNARY = frozenset(
-    """Relu Clip LeakyRelu Elu Selu Celu Sigmoid HardSigmoid HardSwish Tanh Softplus Softsign Erf Exp Log Sqrt
-    Reciprocal Abs Neg Floor Ceil Round Sign Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Gelu Mish
-    Swish ThresholdedRelu Shrink Cast CastLike QuantizeLinear DequantizeLinear BatchNormalization""".split()
+    [
+        "Relu",
+        "Clip",
+        "LeakyRelu",
+        "Elu",
+        "Selu",
+        "Celu",
+        "Sigmoid",
+        "HardSigmoid",
+        "HardSwish",
+        "Tanh",
+        "Softplus",
+        "Softsign",
+        "Erf",
+        "Exp",
+        "Log",
+        "Sqrt",
+        "Reciprocal",
+        "Abs",
+        "Neg",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Sign",
+        "Sin",
+        "Cos",
+        "Tan",
+        "Asin",
+        "Acos",
+        "Atan",
+        "Sinh",
+        "Cosh",
+        "Asinh",
+        "Acosh",
+        "Atanh",
+        "Gelu",
+        "Mish",
+        "Swish",
+        "ThresholdedRelu",
+        "Shrink",
+        "Cast",
+        "CastLike",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "BatchNormalization",
+    ]
 )
 BINARY = {
     "Add": "add",
@@ -133,7 +176,9 @@ def read_window(node: Node, kernel: tuple[int, ...], input_h: int, output_h: int
     )  # fmt: skip
 
 
-def _window_stream(source: str, shape: tuple[int, ...], out_shape: tuple[int, ...], window: Window) -> Lowered:
+def _window_stream(
+    source: str, shape: tuple[int, ...], out_shape: tuple[int, ...], window: Window
+) -> Lowered:
     """The streams of a sliding window over rows; the workload is filled in by the caller."""
     prefix, rows = axis_position(shape, 2)
     reach = (window.kernel_h - 1) * window.dilation_h + 1
@@ -382,7 +427,9 @@ def _binary(graph: NodeGraph, node: Node, produced: Produced) -> Lowered:
     return elementwise(graph, node.outputs[0], produced, BINARY[node.op], operands)
 
 
-def elementwise(graph: NodeGraph, output: str, produced: Produced, kind: str, operands: list[str]) -> Lowered:
+def elementwise(
+    graph: NodeGraph, output: str, produced: Produced, kind: str, operands: Sequence[str]
+) -> Lowered:
     """One pass over `output`; every operand of the output's size streams along with it."""
     elements = graph.elements(output)
     whole = [name for name in operands if graph.elements(name) == elements]
@@ -513,8 +560,13 @@ LOWERINGS: dict[str, Lowering] = {
     "Einsum": _einsum,
     **dict.fromkeys(["Softmax", "LogSoftmax"], _softmax),
     **dict.fromkeys(
-        ["LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization",
-         "LpNormalization"],
+        [
+            "LayerNormalization",
+            "RMSNormalization",
+            "InstanceNormalization",
+            "GroupNormalization",
+            "LpNormalization",
+        ],
         _layer_norm,
     ),  # fmt: skip
     **dict.fromkeys(_REDUCE_KINDS, _reduce),

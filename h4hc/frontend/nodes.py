@@ -67,7 +67,7 @@ class Node:
     def integer(self, name: str, default: int) -> int:
         """The integer attribute `name`, or `default`."""
         attribute = self._attribute(name)
-        return default if attribute is None else attribute.i
+        return default if attribute is None else int(attribute.i)
 
     def integers(self, name: str) -> tuple[int, ...]:
         """The integer list attribute `name`; empty if absent."""
@@ -188,7 +188,7 @@ def default_opset(model: ModelProto) -> int:
     """The version of the default ONNX domain that `model` imports."""
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx"):
-            return entry.version
+            return int(entry.version)
     return 1
 
 

@@ -26,6 +26,7 @@ from h4hc.frontend.check import (
     check_node_names,
     check_versions,
 )
+from h4hc.frontend.dequantize import private_dequantizers
 from h4hc.frontend.infer import infer
 from h4hc.frontend.inline import inline_functions
 from h4hc.frontend.limits import Limits
@@ -82,7 +83,7 @@ def normalise_in_place(
     nodes = structure.live(nodes, outputs)
     names = structure.constant_names(nodes, (*stored, *folded))
     _check_sizes(nodes, inferred.types, names)
-    nodes = structure.private_dequantizers(nodes, names, outputs)
+    nodes = private_dequantizers(nodes, names, outputs, inferred.types, limits)
     _write(model, nodes, inferred.types, folded)
 
 

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from onnx import NodeProto, TensorProto, TypeProto, numpy_helper
 
-from h4hc.errors import ModelError
-
 # ONNX element type -> NumPy's name. Only types that the rest of the compiler plans for and that
 # onnxruntime computes with on a CPU.
 DTYPES: dict[int, str] = {
@@ -185,9 +183,3 @@ def unique_names(wanted: Sequence[str], taken: set[str]) -> Iterator[str]:
             name = f"{base}_{counters[base]}"
         taken.add(name)
         yield name
-
-
-def require(condition: bool, message: str, code: str, hint: str = "") -> None:
-    """Refuse the model unless `condition` holds. For checks whose message is cheap to build."""
-    if not condition:
-        raise ModelError(message, code=code, hint=hint)

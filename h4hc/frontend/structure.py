@@ -156,59 +156,6 @@ def live(nodes: Sequence[Node], outputs: Iterable[str]) -> list[Node]:
     return kept
 
 
-def private_dequantizers(
-    nodes: Sequence[Node], constants: Collection[str], outputs: Collection[str]
-) -> list[Node]:
-    """`nodes` with each DequantizeLinear of an activation cloned, so that it has one reader.
-
-    The quantised tensor is then what crosses between any two readers. A graph output counts as a
-    reader; the original node serves it, or else the first reader.
-    """
-    readers = _readers(nodes)
-    taken = {name for node in nodes for name in node.outputs} | set(readers) | set(constants)
-    names = {node.name for node in nodes}
-    clones: dict[int, list[Node]] = {}
-    rewired: dict[int, dict[str, str]] = {}
-    for index, node in enumerate(nodes):
-        if node.op != "DequantizeLinear" or node.inputs[0] in constants:
-            continue
-        output = node.outputs[0]
-        others = readers.get(output, [])
-        others = others if output in outputs else others[1:]
-        fresh = unique_names([f"{output}_copy"] * len(others), taken)
-        for reader, name, copy in zip(
-            others, fresh, unique_names([f"{node.name}_copy"] * len(others), names), strict=False
-        ):
-            clones.setdefault(index, []).append(_clone(node, copy, name))
-            rewired.setdefault(reader, {})[output] = name
-    if not clones:
-        return list(nodes)
-    result: list[Node] = []
-    for index, node in enumerate(nodes):
-        copies = clones.get(index, ())
-        changed = rewire(node, rewired[index]) if index in rewired else node
-        result.append(changed)
-        # A clone may itself read a cloned tensor only through its original's input, which is the same.
-        result.extend(copies)
-    return result
-
-
-def _readers(nodes: Sequence[Node]) -> dict[str, list[int]]:
-    readers: dict[str, list[int]] = {}
-    for index, node in enumerate(nodes):
-        for name in dict.fromkeys(node.inputs):
-            readers.setdefault(name, []).append(index)
-    return readers
-
-
-def _clone(node: Node, name: str, output: str) -> Node:
-    proto = NodeProto()
-    proto.CopyFrom(node.proto)
-    proto.name = name
-    proto.output[0] = output
-    return as_node(proto)
-
-
 def rewire(node: Node, names: dict[str, str]) -> Node:
     """`node` with its inputs renamed; changes the message in place."""
     node.proto.input[:] = [names.get(name, name) for name in node.inputs]

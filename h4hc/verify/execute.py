@@ -8,6 +8,7 @@ the outcome to standard output, so that a model that crashes onnxruntime does no
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray]
 
 
+MEMORY_SHARE = 0.75
 UNSTEADY = "the model is not deterministic: two runs on one input differ"
 
 
@@ -224,8 +226,20 @@ def decode_request(text: str) -> Request:
     )
 
 
+def limit_memory() -> None:
+    """Keep a hostile model from eating the machine: at most `MEMORY_SHARE` of its memory."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (int(total * MEMORY_SHARE), hard))
+
+
 def main() -> None:
     """Answer the request on standard input."""
+    limit_memory()
     answer = [[v.compared, v.problems, v.skipped] for v in compare(decode_request(sys.stdin.read()))]
     sys.stdout.write(json.dumps(answer) + "\n")
 

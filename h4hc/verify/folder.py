@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -127,7 +128,32 @@ def read_model(folder: Path, path: str) -> ModelProto:
         raise BundleError(f"{folder / path}: not an ONNX model", code="bundle-model", hint=HINT) from None
     if not model.HasField("graph"):
         raise BundleError(f"{folder / path}: the ONNX model has no graph", code="bundle-model", hint=HINT)
+    if not all(isinstance(name, str) for name in _names(model)):
+        raise BundleError(
+            f"{folder / path}: a name in the ONNX model is not UTF-8", code="bundle-model", hint=HINT
+        )
     return model
+
+
+def _names(model: ModelProto) -> Iterator[object]:
+    """Every name in the model; protobuf hands out bytes for one that is not UTF-8."""
+    graph = model.graph
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (tensor.values.name for tensor in graph.sparse_initializer)
+    yield from (info.name for info in (*graph.input, *graph.output, *graph.value_info))
+    yield from (entry.domain for entry in model.opset_import)
+    for configuration in model.configuration:
+        yield configuration.name
+        yield from configuration.device
+    for function in model.functions:
+        yield from (function.domain, function.name, function.overload)
+        yield from (*function.input, *function.output, *function.attribute)
+    for nodes in (graph.node, *(function.node for function in model.functions)):
+        for node in nodes:
+            yield from (node.name, node.op_type, node.domain, node.overload, *node.input, *node.output)
+            yield from (attribute.name for attribute in node.attribute)
+            yield from (text for entry in node.metadata_props for text in (entry.key, entry.value))
+            yield from (entry.configuration_id for entry in node.device_configurations)
 
 
 def file_sha256(path: Path) -> str:

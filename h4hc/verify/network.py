@@ -190,7 +190,8 @@ def weightless(model: ModelProto) -> ModelProto:
     graph = model.graph
     copy = ModelProto(ir_version=model.ir_version)
     copy.opset_import.extend(model.opset_import)
-    copy.functions.extend(model.functions)
+    # Other functions are not expected here, and expanding them could take for ever.
+    copy.functions.extend(f for f in model.functions if (f.domain, f.name) == TRANSFER and len(f.node) == 1)
     copy.graph.name = graph.name or "graph"
     copy.graph.node.extend(graph.node)
     copy.graph.input.extend(graph.input)

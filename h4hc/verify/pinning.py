@@ -26,7 +26,7 @@ def has_half_precision(network: Network) -> bool:
 
 
 def pinned_model(path: str) -> ModelProto:
-    """The model at `path` with Identity nodes behind every output of every node; functions are inlined first."""
+    """The model at `path` with Identity nodes behind every output of a node; functions are inlined."""
     import onnx
 
     from h4hc.verify.sameness import inlined

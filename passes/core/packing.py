@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def first_fit(order: Sequence[int], starts: Sequence[int], ends: Sequence[int], sizes: Sequence[int]) -> list[int]:
+def first_fit(
+    order: Sequence[int], starts: Sequence[int], ends: Sequence[int], sizes: Sequence[int]
+) -> list[int]:
     """Offsets: each buffer, in `order`, at the lowest address free during its lifetime [start, end)."""
     offsets = [0] * len(order)
     placed: list[int] = []
@@ -25,7 +27,10 @@ def first_fit(order: Sequence[int], starts: Sequence[int], ends: Sequence[int], 
 
 def peak_bytes(starts: Sequence[int], ends: Sequence[int], sizes: Sequence[int]) -> tuple[int, int]:
     """The most bytes alive at once, and the first tick at which they are. No lifetime may be empty."""
-    events = [*zip(starts, sizes, strict=True), *((end, -size) for end, size in zip(ends, sizes, strict=True))]
+    events = [
+        *zip(starts, sizes, strict=True),
+        *((end, -size) for end, size in zip(ends, sizes, strict=True)),
+    ]
     live = best = at = 0
     for tick, change in sorted(events):
         live += change
@@ -76,7 +81,7 @@ def reuse_waits(
             if wait_done[w] == 1:
                 u = wait_task[w]
                 now[queue[u]] = max(now[queue[u]], place[u] + 1)
-        users = set()
+        users: set[int] = set()
         for b in write[write_ptr[t] : write_ptr[t + 1]]:
             low, high = offset[b], offset[b] + size[b]
             for o in ranking[: position[b]]:

@@ -289,7 +289,9 @@ class _Simulation:
         return link
 
     def _readers(self, tensor: int) -> Sequence[int]:
-        readers: Sequence[int] = self.d["cons_op"][self.d["cons_ptr"][tensor] : self.d["cons_ptr"][tensor + 1]]
+        readers: Sequence[int] = self.d["cons_op"][
+            self.d["cons_ptr"][tensor] : self.d["cons_ptr"][tensor + 1]
+        ]
         return readers
 
     def _arrived(self, tensor: int, memory: int) -> None:

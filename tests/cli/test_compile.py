@@ -30,7 +30,9 @@ def small(folder: Path) -> Path:
 
 
 def test_a_bundle_and_a_summary(tmp_path: Path) -> None:
-    result = run("compile", EXAMPLE, "-t", "npu+cim", "-o", tmp_path / "out", "--effort", "fast", "--budget", "20ms")
+    result = run(
+        "compile", EXAMPLE, "-t", "npu+cim", "-o", tmp_path / "out", "--effort", "fast", "--budget", "20ms"
+    )
     assert result.exit_code == 0, result.output
     assert "npu only" in result.output
     assert "Budget met" in result.output
@@ -57,7 +59,9 @@ def test_verification_on_request(tmp_path: Path) -> None:
 
 
 def test_print_after_fuse_shows_the_operators(tmp_path: Path) -> None:
-    result = run("compile", small(tmp_path), "--print-after", "fuse", "--stop-after", "fuse", "-o", tmp_path / "out")
+    result = run(
+        "compile", small(tmp_path), "--print-after", "fuse", "--stop-after", "fuse", "-o", tmp_path / "out"
+    )
     assert result.exit_code == 0
     assert "Conv+relu" in result.output
     assert not (tmp_path / "out").exists()
@@ -77,7 +81,10 @@ def test_the_passes_are_listed() -> None:
 
 def test_a_dynamic_input_takes_its_shape_from_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "dynamic.onnx"
-    onnx.save(text_model('agraph (float[N,3,H,W] x) => (float[N,4,H,W] y) { y = Conv (x, w) }', w=(4, 3, 1, 1)), path)
+    onnx.save(
+        text_model("agraph (float[N,3,H,W] x) => (float[N,4,H,W] y) { y = Conv (x, w) }", w=(4, 3, 1, 1)),
+        path,
+    )
     refused = run("compile", path, "-o", tmp_path / "out")
     assert refused.exit_code == 2
     assert "--shape x=" in refused.output
@@ -121,7 +128,9 @@ def external_escape(folder: Path) -> list[object]:
 
 
 def cycle(folder: Path) -> list[object]:
-    onnx.save(text_model("agraph (float[1] x) => (float[1] y) { y = Add (x, z) z = Relu (y) }"), folder / "bad.onnx")
+    onnx.save(
+        text_model("agraph (float[1] x) => (float[1] y) { y = Add (x, z) z = Relu (y) }"), folder / "bad.onnx"
+    )
     return [folder / "bad.onnx"]
 
 
@@ -133,7 +142,9 @@ def unknown_domain(folder: Path) -> list[object]:
 
 
 def dynamic_shape(folder: Path) -> list[object]:
-    onnx.save(text_model("agraph (float[1,3,H,W] x) => (float[1,3,H,W] y) { y = Relu (x) }"), folder / "bad.onnx")
+    onnx.save(
+        text_model("agraph (float[1,3,H,W] x) => (float[1,3,H,W] y) { y = Relu (x) }"), folder / "bad.onnx"
+    )
     return [folder / "bad.onnx"]
 
 

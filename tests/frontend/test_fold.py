@@ -30,32 +30,36 @@ EXPRESSIONS = {
     "f = And (c, d) g = Or (f, e) h = Xor (g, c) i = Not (h) r = Cast <to=7> (i)",
     "compare": "c = LessOrEqual (a, b) d = GreaterOrEqual (a, v) e = And (c, d) r = Cast <to=7> (e)",
     "cast": "c = Cast <to=6> (a) d = Cast <to=3> (c) e = Cast <to=9> (d) r = Cast <to=7> (e)",
-    "float": "f = Cast <to=1> (a) g = Cast <to=1> (p) h = Div (f, g) i = Floor (h) j = Ceil (h) k = Round (h) "
+    "float": "f = Cast <to=1> (a) g = Cast <to=1> (p) h = Div (f, g) "
+    "i = Floor (h) j = Ceil (h) k = Round (h) "
     "l = Add (i, j) m = Mul (l, k) r = Cast <to=7> (m)",
     "sqrt": "f = Cast <to=11> (p) g = Sqrt (f) h = Mul (g, f) r = Cast <to=7> (h)",
     "gather": "i = Constant <value_ints=[1,-1,0]> () r = Gather <axis=1> (a, i)",
     "gather scalar": "i = Constant <value_int=-1> () r = Gather (v, i)",
     "concat": "r = Concat <axis=-1> (a, b)",
     "slice": "s = Constant <value_ints=[1,-1]> () e = Constant <value_ints=[9,-9223372036854775808]> () "
-    "x = Constant <value_ints=[0,1]> () t = Constant <value_ints=[1,-2]> () r = Slice (a, s, e, x, t)",
-    "slice all axes": "s = Constant <value_ints=[0,1]> () e = Constant <value_ints=[1,-1]> () r = Slice (a, s, e)",
+    "k = Constant <value_ints=[0,1]> () t = Constant <value_ints=[1,-2]> () "
+    "r = Slice (a, s, e, k, t)",
+    "slice all axes": "s = Constant <value_ints=[0,1]> () "
+    "e = Constant <value_ints=[1,-1]> () r = Slice (a, s, e)",
     "split": "q, r = Split <axis=1, num_outputs=2> (a)",
     "split sizes": "s = Constant <value_ints=[1,2]> () q, r = Split <axis=1> (a, s)",
     "reshape": "s = Constant <value_ints=[-1,2]> () r = Reshape (a, s)",
     "flatten": "r = Flatten <axis=0> (a)",
-    "squeeze": "x = Constant <value_ints=[0]> () u = Unsqueeze (a, x) r = Squeeze (u)",
+    "squeeze": "k = Constant <value_ints=[0]> () u = Unsqueeze (a, k) r = Squeeze (u)",
     "expand": "s = Constant <value_ints=[4,1,3]> () r = Expand (a, s)",
     "tile": "s = Constant <value_ints=[2,2]> () r = Tile (a, s)",
     "transpose": "r = Transpose (a)",
     "transpose perm": "r = Transpose <perm=[1,0]> (a)",
     "sum": "r = ReduceSum (a)",
-    "sum axis": "x = Constant <value_ints=[-1]> () r = ReduceSum <keepdims=0> (a, x)",
-    "sum of nothing": "x = Constant <value_ints=[]> () r = ReduceSum <noop_with_empty_axes=1> (a, x)",
-    "prod": "x = Constant <value_ints=[0,1]> () r = ReduceProd <keepdims=0> (a, x)",
-    "extremes": "x = Constant <value_ints=[1]> () l = ReduceMin (a, x) g = ReduceMax (a, x) r = Sub (g, l)",
+    "sum axis": "k = Constant <value_ints=[-1]> () r = ReduceSum <keepdims=0> (a, k)",
+    "sum of nothing": "k = Constant <value_ints: ints = []> () r = ReduceSum <noop_with_empty_axes=1> (a, k)",
+    "prod": "k = Constant <value_ints=[0,1]> () r = ReduceProd <keepdims=0> (a, k)",
+    "extremes": "k = Constant <value_ints=[1]> () l = ReduceMin (a, k) g = ReduceMax (a, k) r = Sub (g, l)",
     "range": "z = Constant <value_int=-2> () n = Constant <value_int=11> () t = Constant <value_int=3> () "
     "r = Range (z, n, t)",
-    "constant of shape": "s = Constant <value_ints=[2,2]> () r = ConstantOfShape <value: tensor = int64[1] {7}> (s)",
+    "constant of shape": "s = Constant <value_ints=[2,2]> () "
+    "r = ConstantOfShape <value: tensor = int64[1] {7}> (s)",
     "size and shape": "n = Size (a) s = Shape (a) r = Mul (n, s)",
     "non zero": "r = NonZero (a)",
     "identity": "i = Identity (a) r = CastLike (i, x)",

@@ -189,6 +189,8 @@ def test_dequantized_activations_are_private_to_their_readers() -> None:
         n.output[0] for n in result.graph.node if n.op_type == "DequantizeLinear" and n.input[0] == "q"
     ]
     assert [readers.count(name) for name in activations] == [0, 1, 1, 1]
+    assert all(shape_of(result, name) == (2,) for name in activations)
+    assert normalise(result, weightless=True) is result
     same_results(model, result, {"x": image(2)})
 
 

@@ -130,7 +130,9 @@ spans = st.tuples(st.integers(0, 40), st.integers(1, 20), st.integers(1, 9))
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(spans, max_size=20))
-def test_first_fit_never_overlaps_and_is_the_same_in_c_and_python(buffers: list[tuple[int, int, int]]) -> None:
+def test_first_fit_never_overlaps_and_is_the_same_in_c_and_python(
+    buffers: list[tuple[int, int, int]],
+) -> None:
     starts = [start for start, _, _ in buffers]
     ends = [start + length for start, length, _ in buffers]
     sizes = [size for _, _, size in buffers]
@@ -161,7 +163,10 @@ def test_reuse_waits_are_the_same_in_c_and_python(data: st.DataObject) -> None:
     place = [queue[:t].count(queue[t]) for t in range(n)]
     waits = [sorted(data.draw(st.sets(st.integers(0, t - 1), max_size=2))) if t else [] for t in range(n)]
     done = [data.draw(st.integers(-1, 1)) for group in waits for _ in group]
-    buffers = [(data.draw(st.integers(0, 1)), data.draw(st.integers(0, 6)), data.draw(st.integers(1, 4))) for _ in range(n)]
+    buffers = [
+        (data.draw(st.integers(0, 1)), data.draw(st.integers(0, 6)), data.draw(st.integers(1, 4)))
+        for _ in range(n)
+    ]
     arguments = (
         [10 * t for t in range(n)], [10 * t + 5 for t in range(n)], queue, place,
         [0, *itertools.accumulate(map(len, waits))], [u for group in waits for u in group], done,

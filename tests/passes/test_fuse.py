@@ -33,7 +33,11 @@ MISH = "p = Softplus (c) t = Tanh (p) y = Mul (c, t)"
 @pytest.mark.parametrize("pattern", [SILU, HARD_SWISH, GELU, QUICK_GELU, MISH])
 def test_an_activation_is_one_table_however_it_is_spelled(pattern: str) -> None:
     text = f"agraph (float[1,8,16,16] x) => (float[1,8,16,16] y) {{ c = Conv (x, w) {pattern} }}"
-    scalars = {name: () for name in ("three", "zero", "six", "root", "one", "half") if f"{name})" in text or f"{name}," in text}
+    scalars = {
+        name: ()
+        for name in ("three", "zero", "six", "root", "one", "half")
+        if f"{name})" in text or f"{name}," in text
+    }
     graph = fused(text, w=(8, 8, 1, 1), **scalars)
     assert table(graph) == ["Conv+lut 1/1"]
 
@@ -107,7 +111,9 @@ def test_views_belong_to_the_operator_they_view_and_cost_nothing() -> None:
 
 def test_a_linear_layer_is_one_matmul_with_a_bias() -> None:
     graph = fused(
-        "agraph (float[2,49,64] x) => (float[2,49,32] y) { p = MatMul (x, w)  y = Add (p, b) }", w=(64, 32), b=(32,)
+        "agraph (float[2,49,64] x) => (float[2,49,32] y) { p = MatMul (x, w)  y = Add (p, b) }",
+        w=(64, 32),
+        b=(32,),
     )
     assert table(graph) == ["MatMul+bias 1/1"]
     assert graph.operators[0].kernel.workload == MatMul(1, 98, 64, 32)

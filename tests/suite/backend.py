@@ -70,7 +70,9 @@ def cases() -> Iterator[Case]:
     root = Path(onnx.__file__).parent / "backend" / "test" / "data"
     for folder in ("light", "simple", "pytorch-converted", "pytorch-operator"):
         for file in sorted((root / folder).rglob("*.onnx")):
-            yield Case(f"{folder}/{file.parent.name}/{file.stem}", onnx.load(file), _file_data(file), 1e-3, 1e-5)
+            yield Case(
+                f"{folder}/{file.parent.name}/{file.stem}", onnx.load(file), _file_data(file), 1e-3, 1e-5
+            )
 
 
 def _file_data(file: Path) -> tuple[tuple[tuple[Any, ...], tuple[Any, ...]], ...]:
@@ -121,7 +123,9 @@ def _dynamic(model: ModelProto) -> bool:
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         return True
     shapes = {v.name: v.type.tensor_type for v in (*inferred.input, *inferred.value_info, *inferred.output)}
-    names = {name for node in inferred.node for name in node.output if name} | {i.name for i in inferred.input}
+    names = {name for node in inferred.node for name in node.output if name} | {
+        i.name for i in inferred.input
+    }
     return any(
         name not in shapes
         or not shapes[name].HasField("shape")
@@ -137,7 +141,9 @@ def runs_right(case: Case) -> bool:
     if not case.data:
         return case.name.startswith("light/") and _loads(case.model)
     try:
-        session = onnxruntime.InferenceSession(case.model.SerializeToString(), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            case.model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
         for inputs, outputs in case.data:
             names = [i.name for i in session.get_inputs()]
             feeds = {n: np.asarray(v) for n, v in zip(names, inputs, strict=False)}
@@ -185,7 +191,11 @@ class Runner:
             report = self.h4hc.verify_bundle(bundle, path, seeds=1, isolate=False)
         except self.h4hc.H4hcError as error:
             text = str(error)
-            return ("crashed", f"not one line: {text!r}") if "\n" in text else ("refused", f"{error.code}: {text}")
+            return (
+                ("crashed", f"not one line: {text!r}")
+                if "\n" in text
+                else ("refused", f"{error.code}: {text}")
+            )
         except Exception:  # what this suite looks for
             return "crashed", traceback.format_exc(limit=-3)
         failed = [f"{check.code}: {check.detail}" for check in report.checks if check.passed is False]
@@ -237,7 +247,13 @@ def main() -> int:
     outcomes = run_suite(arguments.workers)
     table: collections.Counter[tuple[str, str]] = collections.Counter()
     for outcome in outcomes:
-        category = "required" if outcome.required else outcome.blockers[0] if outcome.blockers else "onnxruntime differs"
+        category = (
+            "required"
+            if outcome.required
+            else outcome.blockers[0]
+            if outcome.blockers
+            else "onnxruntime differs"
+        )
         table[category, outcome.kind] += 1
     kinds = ("verified", "refused", "failed", "crashed")
     print(f"{'category':<28}" + "".join(f"{kind:>10}" for kind in kinds))

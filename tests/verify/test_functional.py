@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +163,23 @@ def test_scalar_feed() -> None:
 def test_requests_survive_the_way_to_the_child() -> None:
     sent = request("/a b/ü.onnx", Value("x", (1, 2), "float32"))
     assert decode_request(encode_request(sent)) == sent
+
+
+def test_half_precision_is_compared_where_it_is_rounded(tmp_path: Path) -> None:
+    """onnxruntime rounds to float16 only where the graph is cut, so a cut alone changes bits; pinning does not."""
+    whole = save(
+        tmp_path,
+        "g (float16[8,8] x) => (float16[8,8] y) { a = MatMul(x, x) b = Softmax(a) y = MatMul(b, a) }",
+    )
+    parts = []
+    for name, text in (
+        ("one", "g (float16[8,8] x) => (float16[8,8] a) { a = MatMul(x, x) }"),
+        ("two", "g (float16[8,8] a) => (float16[8,8] y) { b = Softmax(a) y = MatMul(b, a) }"),
+    ):
+        (tmp_path / name).mkdir()
+        parts.append(save(tmp_path / name, text))
+    steps = (Step(parts[0], ("x",), ("a",)), Step(parts[1], ("a",), ("y",)))
+    inputs = (Value("x", (8, 8), "float16"),)
+    loose = Request(whole, whole, steps, inputs, ("y",), 2)
+    assert compare(loose)[1].problems != ()
+    assert [v.problems for v in compare(replace(loose, pinned=True))] == [(), ()]
