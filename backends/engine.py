@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, ClassVar, NamedTuple, cast
 
 from pydantic import Field
 
@@ -99,7 +99,7 @@ class Epilogue(NamedTuple):
 class Engine(Backend):
     """An array beside an output unit."""
 
-    Parameters: type[EngineParameters]
+    Parameters: ClassVar[type[EngineParameters]]
     parameters: EngineParameters
 
     def __init__(self, device: Device, target: Target) -> None:

@@ -205,13 +205,12 @@ def micro_block(array: Array, layer: Layer) -> UBlock:
 
     With only one to choose from, 2x2 becomes 1x4 where the output is one row of even width.
     """
-    if layer.per_channel and layer.width == 1:
-        first, others = array.channel_ublock, ()
-    else:
-        first, *others = array.ublocks
-    if others:
+    narrow = layer.per_channel and layer.width == 1
+    choice = (array.channel_ublock,) if narrow else array.ublocks
+    first = choice[0]
+    if len(choice) > 1:
         output = Block(layer.out_h, layer.out_w, layer.out_c)
-        return min(array.ublocks, key=lambda u: _micro_blocks(output, u) * u.h * u.w * u.d)
+        return min(choice, key=lambda u: _micro_blocks(output, u) * u.h * u.w * u.d)
     if layer.out_h == 1 and layer.out_w % 2 == 0 and first.h == 2:
         return UBlock(1, first.h * first.w, first.d)
     return first

@@ -7,7 +7,7 @@ costed as the compiler decomposes them, or refused.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -59,7 +59,6 @@ class Npu(Engine):
 
     def __init__(self, device: Device, target: Target) -> None:
         super().__init__(device, target)
-        self.parameters = cast(NpuParameters, self.parameters)
         self.array = _array(self.parameters)
 
     def peak(self) -> Peak:

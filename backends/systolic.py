@@ -7,13 +7,12 @@ activation memory is read once if a product's input fits there, else once per fo
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 from h4hc.backends.base import Peak
 from h4hc.backends.engine import SCALE_BYTES, Count, Effort, Engine, EngineParameters, Epilogue
 from h4hc.ir.cost import Refusal
 from h4hc.ir.quantity import Bytes
-from h4hc.ir.target import Device, Target
 from h4hc.ir.workload import Conv, Kernel, MatMul, Reduction
 
 ACCUMULATOR_BYTES = 4
@@ -34,9 +33,9 @@ class SystolicParameters(EngineParameters):
 
 
 class Product(NamedTuple):
-    """`count` products [m x k] x [k x n]."""
+    """`groups` products [m x k] x [k x n]."""
 
-    count: int
+    groups: int
     m: int
     k: int
     n: int
@@ -87,10 +86,6 @@ class Systolic(Engine):
     Parameters = SystolicParameters
     parameters: SystolicParameters
 
-    def __init__(self, device: Device, target: Target) -> None:
-        super().__init__(device, target)
-        self.parameters = cast(SystolicParameters, self.parameters)
-
     def peak(self) -> Peak:
         """At full utilisation each byte from the buffer feeds a whole row of cells."""
         p = self.parameters
@@ -105,11 +100,11 @@ class Systolic(Engine):
         width = kernel.precision.activation_bits // 8
         single = product(item)
         done = folds(single, p.rows, p.columns, p.dataflow)
-        array = single.count * done.cycles * width
+        array = single.groups * done.cycles * width
         outputs = item.output_elements
-        rate = max(p.output_cycles, p.lut_cycles if behind.table else 0.0) + behind.chained
-        out = outputs * rate * width
-        sums = single.count * max(0, done.sum_writes - single.m * single.n)
+        slowest = max(p.output_cycles, p.relu_cycles if behind.relu else 0.0)
+        out = outputs * self._rate(slowest, behind) * width
+        sums = single.groups * max(0, done.sum_writes - single.m * single.n)
         activations, weights = self._traffic(kernel, single, done, width)
         return Effort(
             cycles=max(array, out),
@@ -117,7 +112,7 @@ class Systolic(Engine):
             activations=activations,
             macs=item.macs,
             weights=weights,
-            buffer=single.count * (done.first_reads + done.second_reads) * width
+            buffer=single.groups * (done.first_reads + done.second_reads) * width
             + 2 * ACCUMULATOR_BYTES * sums,
             bound="output" if out > array else "compute",
             details=(
@@ -131,14 +126,14 @@ class Systolic(Engine):
     def _traffic(self, kernel: Kernel, single: Product, done: Folds, width: int) -> tuple[float, float]:
         """Bytes at the ports of the activation and of the weight memory."""
         p = self.parameters
-        second = single.count * single.k * single.n * width if not kernel.weight_bytes else 0
+        second = single.groups * single.k * single.n * width if not kernel.weight_bytes else 0
         first = kernel.input_bytes - second
-        fits = first <= p.operand_buffer * single.count
+        fits = first <= p.operand_buffer * single.groups
         activations = first * (1 if fits else done.first_passes) + second * done.second_passes
         activations += kernel.output_bytes
         if not kernel.weight_bytes:
             return activations, 0.0
-        weights = kernel.weight_bytes * p.weight_compression + SCALE_BYTES * single.n * single.count
+        weights = kernel.weight_bytes * p.weight_compression + SCALE_BYTES * single.n * single.groups
         if self.weights is self.activations:
             return activations, weights * done.second_passes
         again = weights * (1 + done.second_passes) if done.second_passes > 1 else 0.0

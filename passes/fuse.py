@@ -25,7 +25,7 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from h4hc.frontend.lower import (
+from h4hc.frontend.lowering import (
     BINARY,
     RELU_LIKE,
     UNARY,

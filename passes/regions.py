@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
-from h4hc.frontend.lower import BINARY, UNARY
+from h4hc.frontend.lowering import BINARY, UNARY
 from h4hc.frontend.nodes import Node, NodeGraph
 
 _MAX_NODES = 24
@@ -20,23 +20,7 @@ _MAX_NODES = 24
 POINTWISE = frozenset(UNARY) | frozenset(BINARY) | frozenset(["Where", "Not", "Identity"])
 REDUCTIONS = frozenset(["ReduceMean", "ReduceMax", "ReduceSum", "ReduceSumSquare", "ReduceL2"])
 NORMALISING = REDUCTIONS | frozenset(
-    [
-        "Sub",
-        "Pow",
-        "Mul",
-        "Add",
-        "Div",
-        "Sqrt",
-        "Reciprocal",
-        "Exp",
-        "Clip",
-        "Max",
-        "Expand",
-        "Cast",
-        "Abs",
-        "Neg",
-        "Identity",
-    ]
+    "Sub Pow Mul Add Div Sqrt Reciprocal Exp Clip Max Expand Cast Abs Neg Identity".split()
 )
 
 

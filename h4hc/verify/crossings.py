@@ -76,7 +76,7 @@ def _location(plan: Plan, tensor: str, devices: Mapping[int, str]) -> str | None
     if node is None:
         return None
     if node.is_transfer:
-        return str(node.attribute("dst", "?"))
+        return node.text("dst")
     return devices.get(node.index)
 
 
@@ -90,7 +90,7 @@ def _expect_transfer_node(tally: Tally, plan: Plan, node: Node, devices: Mapping
     if not tally.expect(len(node.inputs) == 1 == len(node.outputs), f"{node.label} is not unary"):
         return
     there = _location(plan, node.inputs[0], devices)
-    source, target = node.attribute("src", ""), node.attribute("dst", "")
+    source, target = node.text("src"), node.text("dst")
     known = plan.devices
     tally.expect(
         source in known and target in known, f"{node.label} names unknown devices {source!r}, {target!r}"

@@ -45,14 +45,22 @@ class Node:
         return f"node {self.name!r} ({self.op})"
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """The value of attribute `name` (bytes as text), or `default`."""
+        """The value of attribute `name` (bytes as text), or `default` if it is absent or of no known type."""
         from onnx import helper
 
         for attribute in self.proto.attribute:
             if attribute.name == name:
-                value = helper.get_attribute_value(attribute)
+                try:
+                    value = helper.get_attribute_value(attribute)
+                except ValueError:
+                    return default
                 return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         return default
+
+    def text(self, name: str) -> str:
+        """The value of the text attribute `name`, empty if there is none."""
+        value = self.attribute(name)
+        return value if isinstance(value, str) else ""
 
 
 class Network:

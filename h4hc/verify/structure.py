@@ -45,7 +45,10 @@ def is_view(network: Network, node: Node) -> bool:
     if before is None or after is None:
         return False
     if node.op == "Transpose":
-        permutation = node.attribute("perm") or list(range(len(before)))[::-1]
+        axes = list(range(len(before)))
+        permutation = node.attribute("perm", axes[::-1])
+        if not isinstance(permutation, list) or sorted(permutation) != axes:
+            return False
         moved = [axis for axis in permutation if before[axis] != 1]
         return moved == sorted(moved)
     return node.op in ("Concat", "Expand") and prod(before) == prod(after)
