@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from h4hc.ir.target import Target
+from h4hc.ir.target import Memory, Target
 from h4hc.passes.core import first_fit, peak_bytes
+from h4hc.passes.core.reference import Lifetime as LifetimeRow
 from h4hc.passes.core.reference import Trace
 from h4hc.passes.problem import System
 
@@ -29,7 +30,7 @@ class Lifetime(NamedTuple):
     bytes: int
 
 
-def lifetimes(system: System, rows: Sequence[tuple[int, int, int, int]]) -> list[Lifetime]:
+def lifetimes(system: System, rows: Sequence[LifetimeRow]) -> list[Lifetime]:
     """The buffers of the trace rows (tensor, memory, start, end), with their sizes."""
     sizes = system.bytes
     return [Lifetime(tensor, memory, start, end, sizes[tensor]) for tensor, memory, start, end in rows]
@@ -120,10 +121,10 @@ def oversized(system: System, target: Target) -> frozenset[tuple[str, str]]:
 def overflowing(
     system: System, trace: Trace, target: Target, spilled: frozenset[tuple[str, str]]
 ) -> frozenset[tuple[str, str]]:
-    """Buffers to spill so that a memory that is too small now comes closer to holding the rest.
+    """Buffers to spill so that the memories hold the rest of this schedule.
 
-    At the tick where most bytes are alive, the largest buffers go until the others fit; if that tick is not the
-    problem but fragmentation is, the largest buffer goes.
+    At the tick where most bytes are alive, the largest buffers go until the others fit; then the next such tick. If
+    no tick is the problem but fragmentation is, the largest buffer of the fullest tick goes.
     """
     more: set[tuple[str, str]] = set()
     for index, name in enumerate(system.memories):
@@ -131,22 +132,29 @@ def overflowing(
         rows = [row for row in trace[4] if row[1] == index]
         if spilled:
             rows = [row for row in rows if (system.tensors[row[0]], name) not in spilled]
-        columns = demand(lifetimes(system, rows), memory.alignment)
-        if sum(columns.sizes) <= memory.bytes:
-            continue
-        bound, tick = peak_bytes(*columns)
-        if bound <= memory.bytes and _fits(columns, memory.bytes):
-            continue
-        alive = [
-            (size, row) for row, size in zip(rows, columns.sizes, strict=True) if row[2] <= tick <= row[3]
-        ]
-        excess = max(bound - memory.bytes, 1)
-        for size, row in sorted(alive, key=lambda item: -item[0]):
-            if excess <= 0 or not size:
-                break
-            more.add((system.tensors[row[0]], name))
-            excess -= size
+        while victims := _victims(system, rows, memory):
+            more.update((system.tensors[row[0]], name) for row in victims)
+            rows = [row for row in rows if row not in victims]
     return frozenset(more)
+
+
+def _victims(system: System, rows: Sequence[LifetimeRow], memory: Memory) -> list[LifetimeRow]:
+    """The buffers that must leave `memory` first; none if it holds all of `rows`."""
+    columns = demand(lifetimes(system, rows), memory.alignment)
+    if sum(columns.sizes) <= memory.bytes:
+        return []
+    bound, tick = peak_bytes(*columns)
+    if bound <= memory.bytes and _fits(columns, memory.bytes):
+        return []
+    alive = [(size, row) for row, size in zip(rows, columns.sizes, strict=True) if row[2] <= tick <= row[3]]
+    excess = max(bound - memory.bytes, 1)
+    victims = []
+    for size, row in sorted(alive, key=lambda item: -item[0]):
+        if excess <= 0 or not size:
+            break
+        victims.append(row)
+        excess -= size
+    return victims
 
 
 def _fits(columns: Demand, capacity: int) -> bool:

@@ -17,7 +17,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -120,6 +120,7 @@ class _Searcher:
             self.system = with_spills(self.system, compilation.target, large)
         self.spilled = large
         self.problem = Problem(self.system.data)
+        self.tilings = [[min(tiles, r) for r in self.system.data["rows"]] for tiles in _TILE_SEEDS]
 
     def mask_of(self, accelerator: str) -> int:
         """`accelerator` and every host."""
@@ -143,13 +144,11 @@ class _Searcher:
         static = sum(w for d, w in enumerate(plan.system.data["dev_static"]) if used >> d & 1)
         return latency * TICK_SECONDS, (energy + round(static * latency)) * 1e-12
 
-    def _score(self, modes: Iterable[int], tiles: Iterable[int]) -> Score:
-        return self.problem.score(list(modes), list(tiles), self.objective, self.budget)
+    def _score(self, modes: Sequence[int], tiles: Sequence[int]) -> Score:
+        return self.problem.score(modes, tiles, self.objective, self.budget)
 
     def _best_tiling(self, modes: list[int]) -> tuple[Score, list[int]]:
-        rows = self.system.data["rows"]
-        tilings = [[min(tiles, r) for r in rows] for tiles in _TILE_SEEDS]
-        return min((self._score(modes, tiles), tiles) for tiles in tilings)
+        return min((self._score(modes, tiles), tiles) for tiles in self.tilings)
 
     def _seeds(self, mask: int) -> Iterable[list[int] | None]:
         devices = [d for d in range(self.system.data["devices"]) if mask >> d & 1]

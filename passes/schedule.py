@@ -19,7 +19,7 @@ from h4hc.ir.compilation import Compilation
 from h4hc.ir.graph import Operator
 from h4hc.ir.schedule import Schedule, Task, Wait
 from h4hc.ir.target import Link
-from h4hc.passes.core.reference import tiles_needed
+from h4hc.passes.core import Problem
 from h4hc.passes.problem import Simulated, used_links
 
 
@@ -81,6 +81,7 @@ class _TaskBuilder:
         self.channels = {
             (n, c): f"{link.name}.{c}" for n, link in enumerate(links) for c in range(link.channels)
         }
+        self.counts = Problem(self.data).counts(simulated.tiles)
         _, _, _, rows, buffers = simulated.trace
         self.task_of = {(row[0], row[1]): i for i, row in enumerate(rows)}
         self.buffer_of = {(row[0], row[1]): i for i, row in enumerate(buffers)}
@@ -105,7 +106,7 @@ class _TaskBuilder:
         )  # fmt: skip
 
     def _wait(self, v: int, e: int) -> Wait | None:
-        tensor, tiles = self.data["in_tensor"][e], self.tiles[v]
+        tensor = self.data["in_tensor"][e]
         producer = self.data["producer"][tensor]
         latency = 0
         if self._home(tensor) != self.memory[v]:
@@ -115,11 +116,7 @@ class _TaskBuilder:
         else:
             source = self.task_of[producer, -1]
             latency = self.data["handoff"] if self.device[producer] != self.device[v] else 0
-        count = 1 if producer < 0 else self.tiles[producer]
-        if count == 1 or not self.data["in_rows"][e]:
-            return Wait(source, (count,) * tiles, latency)
-        counts = [tiles_needed(self.data, e, v, producer, k, tiles, count) for k in range(tiles)]
-        return Wait(source, tuple(counts), latency)
+        return Wait(source, self.counts[e], latency)
 
     def transfer(self, number: int, tensor: int, memory: int, channel: int, start: int, end: int) -> Task:
         """The task that copies `tensor` to `memory`."""

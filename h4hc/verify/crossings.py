@@ -76,7 +76,7 @@ def _location(plan: Plan, tensor: str, devices: Mapping[int, str]) -> str | None
     if node is None:
         return None
     if node.is_transfer:
-        return node.text("dst")
+        return node.text("dst") or "nowhere"
     return devices.get(node.index)
 
 

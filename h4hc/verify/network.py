@@ -57,6 +57,12 @@ class Node:
                 return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         return default
 
+    def integers(self, name: str) -> tuple[int, ...]:
+        """The value of the integer list attribute `name`, empty if there is none."""
+        value = self.attribute(name)
+        ints = value if isinstance(value, list) else []
+        return tuple(ints) if all(isinstance(item, int) for item in ints) else ()
+
     def text(self, name: str) -> str:
         """The value of the text attribute `name`, empty if there is none."""
         value = self.attribute(name)

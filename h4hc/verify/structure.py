@@ -46,8 +46,8 @@ def is_view(network: Network, node: Node) -> bool:
         return False
     if node.op == "Transpose":
         axes = list(range(len(before)))
-        permutation = node.attribute("perm", axes[::-1])
-        if not isinstance(permutation, list) or sorted(permutation) != axes:
+        permutation = node.integers("perm") or tuple(axes[::-1])
+        if set(permutation) != set(axes) or len(permutation) != len(axes):
             return False
         moved = [axis for axis in permutation if before[axis] != 1]
         return moved == sorted(moved)

@@ -190,11 +190,20 @@ static inline i64 source_memory(const Sim *s, i64 tensor) {
     return u < 0 ? s->p->io_memory : memory_of(s, u);
 }
 
+/* Tiles of the source that tile k of v needs of input e (count: tiles of the source, rows made by it: made). */
+static inline i64 tiles_needed(const Problem *p, i64 e, i64 v, i64 made_rows, i64 k, i64 tiles, i64 count) {
+    if (count <= 1 || p->in_rows[e] <= 0) return count;
+    i64 rows = ((k + 1) * p->rows[v] / tiles - 1) * p->in_stride[e] - p->in_pad[e] + p->in_window[e];
+    if (rows > p->in_rows[e]) rows = p->in_rows[e];
+    if (rows < 0) rows = 0;
+    return ceil_div(ceil_div(rows * made_rows, p->in_rows[e]) * count, made_rows);
+}
+
 /* Run the tiles of operator v from time `free`; returns the end. */
 static i64 run_operator(const Sim *s, i64 v, i64 free, i64 *tile_end, i64 *start) {
     const Problem *p = s->p;
     i64 m = p->mode_ptr[v] + s->mode[v], d = p->mode_device[m], mem = p->dev_memory[d];
-    i64 tiles = s->tiles[v], rows = p->rows[v];
+    i64 tiles = s->tiles[v];
     i64 work = p->mode_work[m] + (tiles - 1) * p->dev_overhead[d];
     i64 now = free;
     for (i64 k = 0; k < tiles; k++) {
@@ -213,15 +222,7 @@ static i64 run_operator(const Sim *s, i64 v, i64 free, i64 *tile_end, i64 *start
                 count = s->tiles[u];
                 if (p->mode_device[p->mode_ptr[u] + s->mode[u]] != d) latency = p->handoff;
             }
-            i64 need = count;
-            if (count > 1 && p->in_rows[e] > 0) {
-                i64 out_rows = (k + 1) * rows / tiles;
-                i64 in_rows = (out_rows - 1) * p->in_stride[e] - p->in_pad[e] + p->in_window[e];
-                if (in_rows > p->in_rows[e]) in_rows = p->in_rows[e];
-                if (in_rows < 0) in_rows = 0;
-                i64 made = ceil_div(in_rows * p->rows[u], p->in_rows[e]);
-                need = ceil_div(made * count, p->rows[u]);
-            }
+            i64 need = tiles_needed(p, e, v, u < 0 ? 1 : p->rows[u], k, tiles, count);
             if (need > 0) {
                 i64 ready = ends[need - 1] + latency;
                 if (ready > begin) begin = ready;
@@ -807,9 +808,36 @@ done:
     return out;
 }
 
+static PyObject *Problem_counts(Problem *p, PyObject *args) {
+    PyObject *tiles_in, *out = NULL;
+    if (!PyArg_ParseTuple(args, "O", &tiles_in)) return NULL;
+    i64 *tiles = read_ints(tiles_in, p->n, "tiles");
+    if (!tiles || !(out = PyList_New(p->in_ptr[p->n]))) goto fail;
+    for (i64 v = 0; v < p->n; v++)
+        for (i64 e = p->in_ptr[v]; e < p->in_ptr[v + 1]; e++) {
+            i64 u = p->producer[p->in_tensor[e]];
+            PyObject *row = PyTuple_New(tiles[v]);
+            if (!row) goto fail;
+            PyList_SET_ITEM(out, e, row);
+            for (i64 k = 0; k < tiles[v]; k++) {
+                i64 need = u < 0 ? 1 : tiles_needed(p, e, v, p->rows[u], k, tiles[v], tiles[u]);
+                PyObject *item = PyLong_FromLongLong(need);
+                if (!item) goto fail;
+                PyTuple_SET_ITEM(row, k, item);
+            }
+        }
+    PyMem_Free(tiles);
+    return out;
+fail:
+    PyMem_Free(tiles);
+    Py_XDECREF(out);
+    return NULL;
+}
+
 static PyMethodDef Problem_methods[] = {
     {"climb", (PyCFunction)Problem_climb, METH_VARARGS, "Local search; see reference.py."},
     {"score", (PyCFunction)Problem_score, METH_VARARGS, "Score of one placement; see reference.py."},
+    {"counts", (PyCFunction)Problem_counts, METH_VARARGS, "Tiles to wait for; see reference.py."},
     {"cut", (PyCFunction)Problem_cut, METH_VARARGS, "Optimal additive placement; see cutting.py."},
     {"trace", (PyCFunction)Problem_trace, METH_VARARGS, "Schedule of one placement; see reference.py."},
     {NULL, NULL, 0, NULL},

@@ -60,6 +60,17 @@ class Problem:
         tasks, buffers = simulation.rows(), simulation.lifetimes()
         return simulation.latency, simulation.energy, simulation.used, tasks, buffers
 
+    def counts(self, tiles: Sequence[int]) -> list[tuple[int, ...]]:
+        """Per input of every operator: how many tiles of its source each tile of the operator waits for."""
+        d = self.d
+        result = []
+        for v in range(self.n):
+            for e in range(d["in_ptr"][v], d["in_ptr"][v + 1]):
+                u = d["producer"][d["in_tensor"][e]]
+                made = 1 if u < 0 else tiles[u]
+                result.append(tuple(tiles_needed(d, e, v, u, k, tiles[v], made) for k in range(tiles[v])))
+        return result
+
     def cut(
         self, first: int, second: int, mask: int, time: float, energy: float, balance: float, price: float
     ) -> list[int] | None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from backend_helpers import one_device
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,13 +15,19 @@ from h4hc.backends.base import Backend
 from h4hc.ir.cost import Cost, Refusal
 from h4hc.ir.workload import Conv, Elementwise, Kernel, MatMul, Move, Precision, Reduction, Workload
 
+_SYSTOLIC = [
+    one_device("systolic", "systolic-16x16", dataflow=flow) for flow in ("weight", "output", "input")
+]
 BACKENDS = {
     f"{target}/{name}": backend
     for target in target_names()
     for name, backend in load_backends(load_target(target)).items()
-}
+} | {f"systolic/{backend.parameters.dataflow}": backend for backend in _SYSTOLIC}  # type: ignore[attr-defined]
 # Shipped targets share devices: each distinct one is tested once.
-DISTINCT = ["npu+cim/npu", "npu+cim/cim", "npu+cim-cu4/cim", "npu+cim-sram/cim", "npu+cim/host"]
+SEARCHING = ["npu+cim/npu", "npu+cim-u65/npu"]
+CLOSED = ["npu+cim/cim", "npu+cim-cu4/cim", "npu+cim-sram/cim", "npu+cim/host"]
+SYSTOLIC = ["systolic/weight", "systolic/output", "systolic/input"]
+DISTINCT = [*SEARCHING, *CLOSED, *SYSTOLIC]
 MODES = ("", "resident", "reload")
 small = st.integers(1, 8)
 extent = st.integers(1, 64)
@@ -111,7 +118,7 @@ def test_costs_are_sound(name: str, kernel: Kernel) -> None:
         assert cost.resident_bytes <= backend.capacity_bytes
 
 
-@pytest.mark.parametrize("name", DISTINCT[1:])
+@pytest.mark.parametrize("name", CLOSED)
 @settings(max_examples=60, deadline=None)
 @given(item=matmuls, axis=st.sampled_from(["batch", "m", "k", "n"]), more=st.integers(1, 40))
 def test_products_are_monotone(name: str, item: MatMul, axis: str, more: int) -> None:
@@ -129,14 +136,18 @@ def test_products_are_monotone(name: str, item: MatMul, axis: str, more: int) ->
             assert grown[mode].joules >= cost.joules * (1 - 1e-9)
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.parametrize("name", [*SEARCHING, *SYSTOLIC])
+@settings(max_examples=60, deadline=None)
 @given(item=matmuls, axis=st.sampled_from(["batch", "m", "k", "n"]))
-def test_four_times_the_work_never_costs_less_on_the_npu(item: MatMul, axis: str) -> None:
-    """The compiler chooses blocks by traffic and not by time, so that small steps are uneven."""
-    backend = BACKENDS["npu+cim/npu"]
-    once = by_mode(backend, item)[""]
-    more = by_mode(backend, replace(item, **{axis: 4 * getattr(item, axis)}))[""]
-    assert more.seconds >= 0.9 * once.seconds
+def test_four_times_the_work_never_costs_much_less_on_an_array(name: str, item: MatMul, axis: str) -> None:
+    """The compiler chooses blocks by traffic and not by time, so that small steps are uneven.
+
+    A product of one block waits for all its scales, or up to a quarter of its time to drain; with four
+    times the rows, shallower blocks wait less.
+    """
+    once = by_mode(BACKENDS[name], item)[""]
+    more = by_mode(BACKENDS[name], replace(item, **{axis: 4 * getattr(item, axis)}))[""]
+    assert more.seconds >= 0.6 * once.seconds
 
 
 @pytest.mark.parametrize("name", ["npu+cim/npu", "npu+cim/host"])

@@ -86,7 +86,7 @@ def test_compute_cycles_by_class(config: str, kind: str, most: float) -> None:
 @pytest.mark.parametrize(
     ("kind", "count", "most"),
     [
-        ("conv", 7, 0.01),
+        ("conv", 8, 0.01),
         ("first", 3, 0.02),
         ("pointwise", 36, 0.02),
         ("DepthwiseConv2D", 31, 0.05),
@@ -175,7 +175,7 @@ def test_u85_chains_steps_behind_the_array() -> None:
     outputs = 28 * 28 * 32
     assert plain.details["output cycles"] == outputs * 0.25
     assert add.details["output cycles"] == outputs * 0.5  # Vela: 12,544 and 1,344 to fill
-    assert add.compute_seconds == pytest.approx(plain.compute_seconds, rel=0.02)
+    assert add.compute_seconds == pytest.approx(20255e-9, rel=0.02)
     assert add.details["own bytes"] == plain.details["own bytes"] + outputs
     assert one_cost(npu("u85-256"), Kernel(conv, ("lut",))).compute_seconds == plain.compute_seconds
 

@@ -72,7 +72,7 @@ def test_shipped_targets(name: str) -> None:
 
 
 def test_shipped_names() -> None:
-    assert target_names() == ["cim", "npu", "npu+cim", "npu+cim-cu4", "npu+cim-sram"]
+    assert target_names() == ["cim", "npu", "npu+cim", "npu+cim-cu4", "npu+cim-sram", "npu+cim-u65"]
 
 
 @pytest.mark.parametrize("name", preset_names())

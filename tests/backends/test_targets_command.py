@@ -18,7 +18,7 @@ def run(*arguments: str) -> Result:
 def test_list() -> None:
     assert "npu+cim-cu4" in run("list").output
     names = [item["name"] for item in json.loads(run("list", "--json").output)]
-    assert names == ["cim", "npu", "npu+cim", "npu+cim-cu4", "npu+cim-sram"]
+    assert names == ["cim", "npu", "npu+cim", "npu+cim-cu4", "npu+cim-sram", "npu+cim-u65"]
 
 
 def test_show() -> None:
@@ -30,7 +30,7 @@ def test_show() -> None:
 def test_show_json() -> None:
     shown = json.loads(run("show", "npu+cim", "--json").output)
     assert shown["devices"]["cim"]["resident_weight_bytes"] == 4 << 20
-    assert shown["target"]["memories"][0]["bandwidth"] == 16e9
+    assert shown["target"]["memories"][0]["bandwidth"] == 32e9
 
 
 def test_validate(tmp_path: Path) -> None:

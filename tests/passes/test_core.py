@@ -25,6 +25,7 @@ def test_trace_and_score_are_the_same_in_c_and_python(data: st.DataObject) -> No
     modes, tiles = data.draw(placements(problem))
     compiled, python = native.Problem(problem), reference.Problem(problem)
     assert compiled.trace(modes, tiles) == python.trace(modes, tiles)
+    assert compiled.counts(tiles) == python.counts(tiles)
     for objective in range(3):
         assert compiled.score(modes, tiles, objective, 150) == python.score(modes, tiles, objective, 150)
 

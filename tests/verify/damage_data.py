@@ -13,16 +13,32 @@ def a_data_wait_is_missing(specimen: Specimen) -> bool:
 
 
 @breaks("V06")
-def a_tile_waits_for_one_tile_too_few(specimen: Specimen) -> bool:
-    for task in specimen.tasks():
-        for wait in task["waits"]:
-            if wait["reason"] != "data" or task["kind"] != "transfer" or len(wait["counts"]) < 2:
+def a_chunk_is_sent_one_tile_early(specimen: Specimen) -> bool:
+    return any(_wait_for_less(specimen, task) for task in specimen.tasks("transfer"))
+
+
+@breaks("V06")
+def a_tile_starts_one_tile_early(specimen: Specimen) -> bool:
+    streaming = [
+        task
+        for task in specimen.tasks("compute")
+        if specimen.operator(task)["kind"] in ("Conv", "MatMul", "Softmax")
+        and all(specimen.operator(task)["streams"])
+    ]
+    return any(_wait_for_less(specimen, task) for task in streaming)
+
+
+def _wait_for_less(specimen: Specimen, task: Document) -> bool:
+    """Take one from one count of `task` where nothing else keeps the tile behind what it awaited."""
+    for wait in task["waits"]:
+        counts = wait["counts"]
+        for tile in range(1, len(counts)):
+            if wait["reason"] != "data" or counts[tile] == counts[tile - 1]:
                 continue
-            last = wait["counts"][-1]
-            wait["counts"][-1] -= 1
-            if not comes_before(specimen.document, (wait["task"], last - 1), (task["id"], task["tiles"] - 1)):
+            counts[tile] -= 1
+            if not comes_before(specimen.document, (wait["task"], counts[tile]), (task["id"], tile)):
                 return True
-            wait["counts"][-1] += 1
+            counts[tile] += 1
     return False
 
 

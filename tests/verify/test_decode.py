@@ -129,13 +129,32 @@ def test_junk_is_refused_or_checked(changes: list[tuple[tuple[str | int, ...], A
     assert all(check.detail.isprintable() for check in (*checks, *check_schedule(decoded, network)))
 
 
-# --- the folder --------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
     MADE.write(tmp_path / "build")
     return tmp_path / "build"
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["partitioned.onnx", f"subgraphs/{MADE.chain[0][0]['file']}", "../mini.onnx"]), st.data()
+)
+def test_flipped_bytes_are_refused_or_noticed(build: Path, name: str, data: st.DataObject) -> None:
+    whole = (build / name).read_bytes()
+    damaged = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 5))):
+        damaged[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    (build / name).write_bytes(damaged)
+    try:
+        report = verify_bundle(build, functional=False)
+        assert bool(report.failed) == (bytes(damaged) != whole)
+    except BundleError as error:
+        assert str(error).isprintable()
+    finally:
+        (build / name).write_bytes(whole)
+
+
+# --- the folder --------------------------------------------------------------------------------------
 
 
 def refuse(build: Path, message: str) -> None:
