@@ -27,7 +27,7 @@ MARKS = {True: ("passed", "green"), False: ("FAILED", "bold red"), None: ("skipp
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the verdict.")
 @click.pass_context
-def command(  # noqa: PLR0917 - the parameters are the command's options
+def command(
     context: click.Context,
     build: Path,
     model: Path | None,

@@ -78,6 +78,7 @@ def normalise_in_place(
     _check_listed(model, stored)
     inferred = infer(nodes, types, stored, _stated(model), outputs=outputs, opset=opset, limits=limits)
     check_weights(nodes, stored)
+    inferred.types.update(_statistics(nodes, inferred.types))
     nodes = _without_untyped(nodes, inferred.types)
     nodes, folded = place_values(nodes, inferred, outputs)
     nodes = structure.live(nodes, outputs)
@@ -95,6 +96,21 @@ def _stated(model: ModelProto) -> dict[str, TensorType]:
         name: kind
         for name, kind in found.items()
         if kind is not None and kind.code in DTYPES and min(kind.shape, default=1) > 0
+    }
+
+
+def _statistics(nodes: Sequence[Node], types: Mapping[str, TensorType]) -> dict[str, TensorType]:
+    """The types of the statistics that a BatchNormalization writes beside its result.
+
+    onnx infers none before operator set 14, where naming these outputs is what makes the node compute statistics
+    of its own instead of using the given ones: they must stay, read or not.
+    """
+    return {
+        output: types[node.inputs[1]]
+        for node in nodes
+        if node.op == "BatchNormalization" and node.inputs[1] in types
+        for output in node.outputs[1:]
+        if output and output not in types
     }
 
 

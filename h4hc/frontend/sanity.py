@@ -134,8 +134,8 @@ def _batch_norm(node: Node, shapes: Sequence[Shape | None], operands: Operands) 
 
 
 def _dropout(node: Node, shapes: Sequence[Shape | None], operands: Operands) -> str:
-    """Dropout that drops is random. The third input (operator set 12 on) switches it on."""
-    if len(operands) < 3 or not node.inputs[2]:
+    """Dropout that drops is random, unless it names its seed. The third input (operator set 12 on) switches it on."""
+    if len(operands) < 3 or not node.inputs[2] or attribute(node.proto, "seed") is not None:
         return ""
     training, ratio = operands[2], operands[1]
     if training is not None and not training.any():
