@@ -73,8 +73,7 @@ def in_memory(paths: list[Path], runs: int) -> None:
             return False
 
         def compile_once(model: onnx.ModelProto = model) -> h4hc.Compilation:
-            normal = h4hc.normalise(model, weightless=True)
-            return compiler.compile(normal, options, observe=observe)
+            return compiler.compile(model, options, observe=observe)
 
         result = compile_once()
         total = best_of(runs, compile_once)

@@ -47,6 +47,7 @@ from h4hc.passes.regions import REDUCTIONS, Region, norm_kind, normalising_regio
 
 VIEWS = frozenset(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"])
 _VIEW_CANDIDATES = VIEWS | frozenset(["Cast", "CastLike", "Transpose", "Expand", "Concat"])
+_PROLOGUES = frozenset(["DequantizeLinear", "Expand", "Pad"])
 _ARITHMETIC = frozenset(
     [
         "Conv",
@@ -96,6 +97,7 @@ class Group:
     tail: str
     nodes: list[Node]
     extendable: bool
+    exits: list[str]  # results that others may read, the tail among them
     epilogue: list[str] = field(default_factory=list)
     kind: str = ""
     region: Region | None = None
@@ -119,11 +121,11 @@ class Fuser:
         for node in self.graph.nodes:
             if node.index in self.taken:
                 continue
-            if is_view(self.graph, node):
+            if node.op in _VIEW_CANDIDATES and is_view(self.graph, node):
                 self._view(node)
             elif self._region(node):
                 continue
-            elif self._is_prologue(node):
+            elif node.op in _PROLOGUES and self._is_prologue(node):
                 self.prologues[node.outputs[0]] = node
             elif not (self._extend(node) or self._join(node)):
                 self._start(node)
@@ -132,8 +134,9 @@ class Fuser:
     def _start(self, node: Node, region: Region | None = None, kind: str = "") -> Group:
         nodes = self._with_prologues(region.nodes if region else (node,))
         tail = region.output if region else node.outputs[0]
-        extendable = bool(region) or node.op in _EXTENDABLE
-        group = Group(node, tail, nodes, extendable and not any(node.outputs[1:]), kind=kind, region=region)
+        exits = [tail] if region else [output for output in node.outputs if output]
+        extendable = (region is not None or node.op in _EXTENDABLE) and len(exits) == 1
+        group = Group(node, tail, nodes, extendable, exits, kind=kind, region=region)
         self.groups.append(group)
         self._own(group, nodes)
         return group
@@ -157,9 +160,7 @@ class Fuser:
         return result
 
     def _is_prologue(self, node: Node) -> bool:
-        if node.op not in ("DequantizeLinear", "Expand", "Pad") or not self.graph.only_reader(
-            node.outputs[0]
-        ):
+        if not self.graph.only_reader(node.outputs[0]):
             return False
         reader = self.graph.readers(node.outputs[0])[0]
         if len(node.runtime) != 1 or is_view(self.graph, reader):
@@ -168,7 +169,7 @@ class Fuser:
             return reader.op == "Conv" and reader.inputs[0] == node.outputs[0] and _pads_zero(node)
         if node.op == "Expand":
             return reader.op in BINARY and len(reader.runtime) == 2
-        return reader.op != "DequantizeLinear" and not self._is_prologue(reader)
+        return reader.op != "DequantizeLinear" and not (reader.op in _PROLOGUES and self._is_prologue(reader))
 
     def _view(self, node: Node) -> None:
         source, output = node.inputs[0], node.outputs[0]
@@ -177,6 +178,7 @@ class Fuser:
             self._start(node)
             return
         group.nodes.append(node)
+        group.exits.append(output)
         self._own(group, [node])
         self.roots[output] = self.roots.get(source, source)
         if group.tail == source and self.graph.only_reader(source):
@@ -196,10 +198,11 @@ class Fuser:
 
     def _region(self, node: Node) -> bool:
         """Rules 2 and 3 for a tensor with several readers."""
-        runtime = node.runtime
-        if len(runtime) != 1 or len(self.graph.readers(runtime[0])) < 2 or runtime[0] in self.refused_regions:
+        if len(node.runtime) != 1:
             return False
-        source = runtime[0]
+        source = node.runtime[0]
+        if len(self.graph.readers(source)) < 2 or source in self.refused_regions:
+            return False
         if node.op in _SPLIT_READS or (node.op == "Mul" and node.inputs[0] == node.inputs[1]):
             region = normalising_region(self.graph, source)
             if region is not None and self._fresh(region):
@@ -225,12 +228,14 @@ class Fuser:
         if len(runtime) != 1 or (node.op not in UNARY and node.op not in BINARY) or any(node.outputs[1:]):
             return False
         group = self._open_group(runtime[0])
+        if group is None:
+            return False
         output = node.outputs[0]
-        if group is None or self.graph.elements(output) != self.graph.elements(runtime[0]):
+        if node.op in BINARY and self.graph.elements(output) != self.graph.elements(runtime[0]):
+            return False  # a constant broadcasts the tensor
+        if node.op in ("Cast", "CastLike") and not accelerated(self.graph, output):
             return False
-        if not accelerated(self.graph, output):
-            return False
-        self._append(group, (node,), node.outputs[0], epilogue_kind(self.graph, node))
+        self._append(group, (node,), output, epilogue_kind(self.graph, node))
         return True
 
     def _join(self, node: Node) -> bool:
@@ -263,6 +268,7 @@ class Fuser:
         nodes = list(nodes)
         group.nodes.extend(nodes)
         self._own(group, nodes)
+        group.exits[group.exits.index(group.tail)] = tail
         group.tail = tail
         if not kind:
             return
@@ -380,12 +386,15 @@ def _operator(
     graph: NodeGraph, group: Group, fuser: Fuser, produced: dict[str, Position], precision: str
 ) -> Operator:
     nodes = group.nodes
-    if len(nodes) > 1:
+    if len(nodes) == 1:
+        inputs = nodes[0].runtime
+        constants = tuple([name for name in nodes[0].inputs if name in graph.constants])
+    else:
         nodes.sort(key=lambda node: node.index)
-    inside = {output for node in nodes for output in node.outputs}
-    reads = dict.fromkeys([name for node in nodes for name in node.inputs if name and name not in inside])
-    inputs = tuple([name for name in reads if name not in graph.constants])
-    constants = tuple([name for name in reads if name in graph.constants])
+        inside = {output for node in nodes for output in node.outputs}
+        reads = dict.fromkeys([name for node in nodes for name in node.inputs if name and name not in inside])
+        inputs = tuple([name for name in reads if name not in graph.constants])
+        constants = tuple([name for name in reads if name in graph.constants])
     renames = _enter_prologues(graph, nodes, fuser, produced) if fuser.prologues else {}
     lowered = _lower_group(graph, group, produced)
     streams = dict(lowered.streams)
@@ -443,27 +452,15 @@ def _same(graph: NodeGraph, name: str, renames: dict[str, str]) -> bool:
 
 def _leaving(graph: NodeGraph, group: Group) -> tuple[str, ...]:
     """The tensors of the group that someone else reads (its last result, if nobody reads any)."""
-    nodes = group.nodes
-    if len(nodes) == 1:
-        single = nodes[0].outputs
-        return (
-            single
-            if len(single) == 1
-            else tuple([o for o in single if o and _read(graph, o)]) or (group.tail,)
-        )
-    indices = {node.index for node in nodes}
-    leaving = []
-    for node in nodes:
-        for output in node.outputs:
-            if output in graph.output_set or any(
-                reader.index not in indices for reader in graph.readers(output)
-            ):
-                leaving.append(output)
+    if len(group.exits) == 1:
+        return (group.tail,)
+    indices = {node.index for node in group.nodes}
+    leaving = [
+        output
+        for output in group.exits
+        if output in graph.output_set or any(reader.index not in indices for reader in graph.readers(output))
+    ]
     return tuple(leaving) or (group.tail,)
-
-
-def _read(graph: NodeGraph, tensor: str) -> bool:
-    return tensor in graph.output_set or bool(graph.readers(tensor))
 
 
 def _lower_group(graph: NodeGraph, group: Group, produced: dict[str, Position]) -> Lowered:

@@ -140,7 +140,13 @@ def overflowing(
 
 def _victims(system: System, rows: Sequence[LifetimeRow], memory: Memory) -> list[LifetimeRow]:
     """The buffers that must leave `memory` first; none if it holds all of `rows`."""
-    columns = demand(lifetimes(system, rows), memory.alignment)
+    sizes = system.bytes
+    alignment = memory.alignment
+    columns = Demand(
+        [row[2] for row in rows],
+        [row[3] if row[3] > row[2] else row[2] + 1 for row in rows],
+        [-(-sizes[row[0]] // alignment) * alignment for row in rows],
+    )
     if sum(columns.sizes) <= memory.bytes:
         return []
     bound, tick = peak_bytes(*columns)

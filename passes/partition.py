@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from h4hc.errors import InfeasibleError
 from h4hc.ir.compilation import OBJECTIVES, Baseline, Compilation
@@ -155,7 +154,7 @@ class _Searcher:
         kinds = {device.name: device.kind for device in self.compilation.target.devices}
         accelerators = [d for d in devices if kinds[self.system.devices[d]] != "host"]
         for device in accelerators or devices:
-            yield self._fitted(prefer(self.system, device, mask), mask)
+            yield self._fitted(self.problem.prefer(device, mask), mask)
         pairs = [(a, b) for i, a in enumerate(accelerators) for b in accelerators[i + 1 :]]
         if len(accelerators) == 1:
             pairs = [(accelerators[0], host) for host in devices if host not in accelerators]
@@ -220,23 +219,6 @@ class _Searcher:
 
 def _distinct(seeds: Iterable[list[int] | None]) -> list[tuple[int, ...]]:
     return list(dict.fromkeys(tuple(seed) for seed in seeds if seed is not None))
-
-
-def prefer(system: System, device: int, mask: int) -> list[int] | None:
-    """Every operator on `device` where it runs, else on the fastest other device of `mask`."""
-    data: dict[str, Any] = system.data
-    modes = []
-    for v in range(data["operators"]):
-        start = data["mode_ptr"][v]
-        options = [
-            (data["mode_device"][m] != device, data["mode_work"][m], m - start)
-            for m in range(start, data["mode_ptr"][v + 1])
-            if mask >> data["mode_device"][m] & 1
-        ]
-        if not options:
-            return None
-        modes.append(min(options)[2])
-    return modes
 
 
 def resident_bytes(system: System, modes: Iterable[int]) -> list[int]:

@@ -808,6 +808,29 @@ done:
     return out;
 }
 
+/* Every operator on `device` where it runs, else on the fastest other device of `mask`. */
+static PyObject *Problem_prefer(Problem *p, PyObject *args) {
+    long long device;
+    unsigned long long mask;
+    if (!PyArg_ParseTuple(args, "LK", &device, &mask)) return NULL;
+    i64 *modes = zeros(p->n);
+    if (!modes) return NULL;
+    PyObject *out = NULL;
+    for (i64 v = 0; v < p->n; v++) {
+        i64 best = -1;
+        for (i64 m = p->mode_ptr[v]; m < p->mode_ptr[v + 1]; m++) {
+            if (!(mask >> p->mode_device[m] & 1)) continue;
+            int here = p->mode_device[m] == device, was = best >= 0 && p->mode_device[best] == device;
+            if (best < 0 || here > was || (here == was && p->mode_work[m] < p->mode_work[best])) best = m;
+        }
+        if (best < 0) { PyMem_Free(modes); Py_RETURN_NONE; }
+        modes[v] = best - p->mode_ptr[v];
+    }
+    out = ints_to_list(modes, p->n);
+    PyMem_Free(modes);
+    return out;
+}
+
 static PyObject *Problem_counts(Problem *p, PyObject *args) {
     PyObject *tiles_in, *out = NULL;
     if (!PyArg_ParseTuple(args, "O", &tiles_in)) return NULL;
@@ -836,6 +859,7 @@ fail:
 
 static PyMethodDef Problem_methods[] = {
     {"climb", (PyCFunction)Problem_climb, METH_VARARGS, "Local search; see reference.py."},
+    {"prefer", (PyCFunction)Problem_prefer, METH_VARARGS, "Everything on one device; see reference.py."},
     {"score", (PyCFunction)Problem_score, METH_VARARGS, "Score of one placement; see reference.py."},
     {"counts", (PyCFunction)Problem_counts, METH_VARARGS, "Tiles to wait for; see reference.py."},
     {"cut", (PyCFunction)Problem_cut, METH_VARARGS, "Optimal additive placement; see cutting.py."},

@@ -71,6 +71,24 @@ class Problem:
                 result.append(tuple(tiles_needed(d, e, v, u, k, tiles[v], made) for k in range(tiles[v])))
         return result
 
+    def prefer(self, device: int, mask: int) -> list[int] | None:
+        """Every operator on `device` where it runs, else on the fastest other device of `mask`.
+
+        None if an operator runs on no device of `mask`.
+        """
+        d, modes = self.d, []
+        for v in range(self.n):
+            start = d["mode_ptr"][v]
+            options = [
+                (d["mode_device"][m] != device, d["mode_work"][m], m - start)
+                for m in range(start, d["mode_ptr"][v + 1])
+                if mask >> d["mode_device"][m] & 1
+            ]
+            if not options:
+                return None
+            modes.append(min(options)[2])
+        return modes
+
     def cut(
         self, first: int, second: int, mask: int, time: float, energy: float, balance: float, price: float
     ) -> list[int] | None:

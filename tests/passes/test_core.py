@@ -45,6 +45,8 @@ def test_climb_is_the_same_in_c_and_python(data: st.DataObject) -> None:
 @settings(max_examples=150, deadline=None)
 @given(problems(), st.sampled_from([(1.0, 0.0, 1.0, 0.0), (0.5, 1.0, 1.75, 0.0), (1.0, 0.0, 1.0, 0.8)]))
 def test_cut_is_the_same_in_c_and_python(problem: dict[str, Any], weights: tuple[float, ...]) -> None:
+    for device, mask in ((0, 7), (1, 7), (1, 3), (2, 4)):
+        assert native.Problem(problem).prefer(device, mask) == reference.Problem(problem).prefer(device, mask)
     compiled = native.Problem(problem).cut(0, 1, 7, *weights)
     assert compiled == reference.Problem(problem).cut(0, 1, 7, *weights)
 
