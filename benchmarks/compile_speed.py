@@ -9,7 +9,7 @@ line compares two whole processes run in turn.
 from __future__ import annotations
 
 import argparse
-import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -51,10 +51,10 @@ def best_of(runs: int, work: Callable[[], object]) -> float:
 
 def child_seconds(command: list[str]) -> float:
     """CPU seconds of a process, children included."""
-    before = os.times()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def in_memory(paths: list[Path], runs: int) -> None:
@@ -84,13 +84,13 @@ def in_memory(paths: list[Path], runs: int) -> None:
 
 def command_line(path: Path, folder: Path, runs: int) -> None:
     load = f"import onnx, onnxruntime; onnx.load({str(path)!r})"
-    compile_command = [sys.executable, "-c", "from h4hc.cli import main; main()", "compile", str(path), "-q",
+    compile_command = [sys.executable, "-m", "h4hc", "compile", str(path), "-q",
                        "-o", str(folder / "bundle")]  # fmt: skip
     compiled, loaded, helped = [], [], []
     for _ in range(runs):
         compiled.append(child_seconds(compile_command))
         loaded.append(child_seconds([sys.executable, "-c", load]))
-        helped.append(child_seconds([sys.executable, "-c", "from h4hc.cli import main; main()", "--help"]))
+        helped.append(child_seconds([sys.executable, "-m", "h4hc", "--help"]))
     print(f"command line, CPU seconds of whole processes on {path.stem}, best of {runs}")
     print(f"  h4hc --help                              {min(helped):.3f}")
     print(f"  python: import onnx, onnxruntime; load   {min(loaded):.3f}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +60,6 @@ def command(  # the parameters are the command's options
 
     Exit code 0: done; 1: the latency budget is missed or no schedule fits; 2: bad input.
     """
-    gc.disable()  # one compilation and out: collecting what is about to be freed anyway costs a tenth of the time
     from h4hc.backends import load_target
     from h4hc.compiler import Compiler
 

@@ -116,19 +116,61 @@ def through_broadcast(need: Need, shape: Sequence[int], operand: Sequence[int]) 
     return Need(prod(kept[:start]), _project(elements, extents[start:], kept[start:]))
 
 
+def through_transpose(need: Need, shape: Sequence[int], permutation: Sequence[int]) -> Need:
+    """The need of the input, of `shape`, of a transpose whose output axis i is input axis permutation[i].
+
+    Axes that stay neighbours count as one, and axes of extent 1 not at all: if only those move, the order of
+    the elements stays as it is, and the need too.
+    """
+    # A block is its first input axis, its place among the parts of that axis, and its extent.
+    blocks: list[tuple[int, int, int]] = []
+    last = -1
+    for axis in (axis for axis in permutation if shape[axis] != 1):
+        if blocks and axis > last and all(extent == 1 for extent in shape[last + 1 : axis]):
+            blocks[-1] = (*blocks[-1][:2], blocks[-1][2] * shape[axis])
+        else:
+            blocks.append((axis, 0, shape[axis]))
+        last = axis
+    if len(blocks) <= 1:
+        return need
+    cut = _cut_inside(need.prefix, [extent for _, _, extent in blocks])
+    if cut is not None:
+        index, part = cut
+        axis, _, extent = blocks[index]
+        blocks[index : index + 1] = [(axis, 0, part), (axis, 1, extent // part)]
+    index, rows = along_axis(need, [extent for _, _, extent in blocks])
+    before = sorted(blocks)
+    return axis_need([extent for _, _, extent in before], before.index(blocks[index]), rows)
+
+
+def _cut_inside(prefix: int, extents: Sequence[int]) -> tuple[int, int] | None:
+    """The axis inside which slabs of `prefix` start, and into how many parts they cut it; None if none."""
+    running = 1
+    for index, extent in enumerate(extents):
+        part = prefix // running
+        if prefix % running != 0 or part == 1:
+            break
+        if part < extent and extent % part == 0:
+            return index, part
+        running *= extent
+    return None
+
+
 def _open_axis(prefix: int, extents: list[int], kept: list[int]) -> int:
     """The axis at which slabs of `prefix` start; cuts an axis in two where they start inside it."""
+    cut = _cut_inside(prefix, extents)
+    if cut is not None:
+        index, part = cut
+        extent = extents[index]
+        extents[index : index + 1] = [part, extent // part]
+        kept[index : index + 1] = [1, 1] if kept[index] == 1 else [part, extent // part]
+        return index + 1
     running, start = 1, 0
     for index, extent in enumerate(extents):
         if prefix % running != 0:
             break
         start = index
-        part = prefix // running
-        if 1 < part < extent and extent % part == 0:
-            extents[index : index + 1] = [part, extent // part]
-            kept[index : index + 1] = [1, 1] if kept[index] == 1 else [part, extent // part]
-            return index + 1
-        if part == 1:
+        if prefix == running:
             break
         running *= extent
     return start

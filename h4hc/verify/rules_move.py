@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from math import prod
 
-from h4hc.verify.needs import NOTHING, Need, axis_need, ceil_div, through_block, through_broadcast
+from h4hc.verify.needs import (
+    NOTHING,
+    Need,
+    axis_need,
+    ceil_div,
+    through_block,
+    through_broadcast,
+    through_transpose,
+)
 from h4hc.verify.sight import Needs, Shape, Sight
 
 # --- same shape, views -------------------------------------------------------------------------------
@@ -35,11 +43,10 @@ def cast_like(sight: Sight) -> Needs:
 
 
 def transpose(sight: Sight) -> Needs:
-    """The asked output axis is one input axis."""
+    """The asked output axes are input axes; nothing changes where only axes of extent 1 move."""
     shape = sight.shape_in(0)
     permutation = sight.node.attribute("perm") or list(range(len(shape)))[::-1]
-    axis, rows = sight.row()
-    return {0: axis_need(shape, permutation[axis], rows)}
+    return {0: through_transpose(sight.need, shape, permutation)}
 
 
 # --- movement ----------------------------------------------------------------------------------------
