@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from h4hc.errors import InfeasibleError
 from h4hc.ir.compilation import Compilation
@@ -23,7 +23,9 @@ from h4hc.ir.cost import Cost, CostTable, Refusal
 from h4hc.ir.graph import Graph, Operator, Tensor
 from h4hc.ir.schedule import TICK_SECONDS
 from h4hc.ir.target import Link, Memory, Target
-from h4hc.passes.core.reference import Trace
+
+if TYPE_CHECKING:
+    from h4hc.passes.core.reference import Trace
 
 _NATURAL_BYTES = {"int64": 8, "uint64": 8, "complex64": 8, "float64": 8, "complex128": 16, "int32": 4, "uint32": 4,
                   "float32": 4, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2}  # fmt: skip

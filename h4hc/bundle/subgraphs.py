@@ -3,6 +3,8 @@
 A segment is the operators of one (level, device), see `h4hc.bundle.nodes`. Its graph inputs and outputs
 are the tensors that cross its border, under the names they have in the original model:
 feeding a dictionary of tensors through the files in order leads from the model's inputs to its outputs.
+Initializers that the original lists as inputs (a caller may override them) are listed here as well, but not
+in the index: runtimes prepare fixed weights in other ways, which changes the last bits of results.
 """
 
 from __future__ import annotations
@@ -135,13 +137,15 @@ class _Builder:
         source = self._compilation.model
         graph = GraphProto(name=name)
         nodes = self._add_nodes(graph, segment)
+        used = dict.fromkeys(t for node in nodes for t in node.input)
+        used.update(dict.fromkeys(segment.constants))
+        known = self._tensors.initializers
         graph.input.extend(self._tensors.info(tensor) for tensor in segment.inputs)
+        graph.input.extend(i for i in source.graph.input if i.name in used and i.name in known)
         graph.output.extend(self._tensors.info(tensor) for tensor in segment.outputs)
         ports = {*segment.inputs, *segment.outputs}
         inner = dict.fromkeys(t for node in nodes for t in node.output if t and t not in ports)
         graph.value_info.extend(self._tensors.infos[t] for t in inner if t in self._tensors.infos)
-        used = dict.fromkeys(t for node in nodes for t in node.input)
-        used.update(dict.fromkeys(segment.constants))
         model = ModelProto()
         copy_header(source, model)
         functions, domains = _needed(source, nodes)
@@ -149,7 +153,6 @@ class _Builder:
         model.ClearField("opset_import")
         model.opset_import.extend(o for o in source.opset_import if _plain(o.domain) in domains or not nodes)
         annotate_model(model, self._document, self._compilation.target)
-        known = self._tensors.initializers
         return model_chunks(model, graph, [known[tensor] for tensor in used if tensor in known])
 
     def _add_nodes(self, graph: GraphProto, segment: Segment) -> list[NodeProto]:

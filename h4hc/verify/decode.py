@@ -140,6 +140,7 @@ def _device(fields: Fields) -> Device:
         memory=fields.text("memory"),
         spill=fields.optional_text("spill"),
         static_watts=fields.number("static_watts"),
+        tile_overhead=fields.natural("tile_overhead"),
         capacity=fields.natural("capacity"),
         resident=fields.natural("resident"),
         busy=fields.natural("busy"),

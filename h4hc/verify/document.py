@@ -63,13 +63,17 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device. `capacity` and `resident` are bytes of weights that stay in its array."""
+    """A device. `capacity` and `resident` are bytes of weights that stay in its array.
+
+    `tile_overhead` is what every further tile of a task costs, in ticks.
+    """
 
     name: str
     kind: str
     memory: str
     spill: str
     static_watts: float
+    tile_overhead: int
     capacity: int
     resident: int
     busy: int

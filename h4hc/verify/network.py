@@ -83,6 +83,12 @@ class Network:
         self.producers = {name: node for node in self.nodes for name in node.outputs if name}
 
     @cached_property
+    def overridable(self) -> frozenset[str]:
+        """The initializers that a caller may replace: before IR version 4 they were listed but fixed."""
+        listed = {value.name for value in self.model.graph.input} if self.model.ir_version >= 4 else set()
+        return frozenset(listed.intersection(self.initializers))
+
+    @cached_property
     def opset(self) -> int:
         """The version of the default domain."""
         return next((o.version for o in self.model.opset_import if o.domain in DEFAULT_DOMAINS), 1)

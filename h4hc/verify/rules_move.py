@@ -90,6 +90,8 @@ def slicing(sight: Sight) -> Needs:
     changed = [
         axis for axis, (start, step) in cuts.items() if (start, step, out[axis]) != (0, 1, shape[axis])
     ]
+    if not changed:
+        return {0: sight.need}
     along, rows = sight.row()
     if along in changed:
         start, step = cuts[along]
@@ -126,6 +128,8 @@ def pad(sight: Sight) -> Needs:
         for i, axis in enumerate(axes)
     }
     changed = [axis for axis, (first, last) in before.items() if first or last]
+    if not changed:
+        return {0: sight.need}
     along, rows = sight.row()
     mode = sight.node.attribute("mode", "constant")
     if along in changed:
@@ -147,7 +151,8 @@ def gather(sight: Sight) -> Needs:
     axis = sight.axis(0, len(data))
     along, rows = sight.row()
     if along < axis:
-        return {0: axis_need(data, along, rows)}
+        inner = prod(data[axis + 1 :])
+        return {0: through_block(sight.need, prod(data[:axis]), prod(indices), data[axis], inner)}
     if along < axis + len(indices):
         return {1: axis_need(indices, along - axis, rows)}
     return {0: axis_need(data, along - len(indices) + 1, rows)}

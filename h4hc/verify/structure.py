@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -73,7 +73,16 @@ def interface(document: Document, network: Network, original: ModelProto | None)
             )
         if original is not None:
             _expect_original(tally, what, values, original)
+    if original is not None:
+        wanted = Network(original).overridable & set(network.initializers)
+        _expect_overridable(tally, "partitioned.onnx", network, wanted)
     return tally
+
+
+def _expect_overridable(tally: Tally, where: str, network: Network, wanted: Set[str]) -> None:
+    """A runtime prepares fixed weights in other ways than replaceable ones, which may change bits."""
+    odd = sorted(network.overridable ^ wanted)
+    tally.expect(not odd, f"{where}: initializers {odd[:3]} can be overridden here or in the model, not both")
 
 
 def _expect_original(tally: Tally, what: str, values: tuple[Value, ...], original: ModelProto) -> None:
@@ -198,6 +207,8 @@ def _expect_segment(tally: Tally, plan: Plan, segment: Segment, part: Network) -
     ports = (part.inputs, part.outputs)
     stated = (segment.inputs, segment.outputs)
     tally.expect(ports == stated, f"{segment.path}: its inputs and outputs differ from the index")
+    wanted = plan.network.overridable & set(part.initializers)
+    _expect_overridable(tally, segment.path, part, wanted)
     for name in segment.operators:
         operator = plan.operators.get(name)
         placed = operator is not None and operator.device == segment.device

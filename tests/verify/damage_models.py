@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnx import NodeProto
+from onnx import ModelProto, NodeProto
 
 from tests.verify.damage import Specimen, breaks
 
@@ -17,6 +17,23 @@ def an_output_has_another_name(specimen: Specimen) -> bool:
 def an_input_has_another_shape(specimen: Specimen) -> bool:
     specimen.document["model"]["inputs"][0]["shape"][-1] += 1
     return True
+
+
+def let_a_weight_be_overridden(model: ModelProto) -> bool:
+    for tensor in model.graph.initializer:
+        model.graph.input.add(name=tensor.name).type.tensor_type.elem_type = tensor.data_type
+        return True
+    return False
+
+
+@breaks("S01")
+def a_weight_has_become_an_input(specimen: Specimen) -> bool:
+    return let_a_weight_be_overridden(specimen.partitioned)
+
+
+@breaks("S05")
+def a_weight_of_a_subgraph_has_become_an_input(specimen: Specimen) -> bool:
+    return any(let_a_weight_be_overridden(part) for part in specimen.parts.values())
 
 
 @breaks("S02")

@@ -17,7 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import ModelProto, numpy_helper, parser
 
-from h4hc.verify.needs import Need, elements_at, recut, through_block, through_broadcast, union
+from h4hc.verify.needs import (
+    Need,
+    elements_at,
+    recut,
+    through_block,
+    through_broadcast,
+    through_transpose,
+    union,
+)
 from h4hc.verify.network import Network
 from h4hc.verify.reach import group_needs
 
@@ -104,6 +112,11 @@ CASES = [
          {"s": [1, 2, 3, 2]}),
     Case("transpose", "float[2,5,4] x", "y = Transpose<perm=[2,0,1]>(x)", 0),
     Case("transpose_inner", "float[2,5,4] x", "y = Transpose<perm=[2,0,1]>(x)", 2),
+    Case("transpose_units", "float[1,6,4] x, float[6,1,4] w, int64[5] s",
+         "r = Reshape(x, s) t = Transpose<perm=[1,3,0,2,4]>(r) y = Add(t, w)", 0, {"s": [1, 6, 1, 1, 4]}),
+    Case("transpose_pair", "float[1,3,4,2,2] x", "y = Transpose<perm=[0,3,1,2,4]>(x)", 2),
+    Case("transpose_merged", "float[3,1,4,5] x, int64[2] s",
+         "t = Transpose<perm=[1,3,0,2]>(x) y = Reshape(t, s)", 1, {"s": [5, 12]}),
     Case("concat_across", "float[1,3,5,4] x, float[1,2,5,4] w", "y = Concat<axis=1>(x, w)", 2),
     Case("concat_along", "float[1,3,4] x, float[1,5,4] w", "y = Concat<axis=1>(x, w)", 1),
     Case("split_across", "float[1,6,5,4] x", "z, y = Split<axis=1,num_outputs=2>(x)", 2),
@@ -186,6 +199,33 @@ def test_needs_are_sufficient(case: Case) -> None:
     assert saved == case.streams
 
 
+WINDOWS = """
+<ir_version: 8, opset_import: ["" : 18]>
+g (float[1,49,8] x, float[1,49,8] skip) => (float[1,49,8] y)
+<int64[6] windows = {1, 1, 1, 7, 7, 8}, int64[4] image = {1, 7, 7, 8}, int64[3] tokens = {1, 49, 8}> {
+  m = MatMul(x, w)
+  b = Add(bias, m)
+  v = Reshape(b, windows)
+  t = Transpose<perm=[0,1,3,2,4,5]>(v)
+  i = Reshape(t, image)
+  s = Reshape(skip, image)
+  r = Add(s, i)
+  y = Reshape(r, tokens)
+}
+"""
+
+
+@pytest.mark.parametrize("rows", [1, 7, 20, 48, 49])
+def test_one_window_of_the_whole_image_keeps_rows(rows: int) -> None:
+    """The end of a window attention block: where one window is the whole image, only axes of extent 1 move."""
+    model = parser.parse_model(WINDOWS)
+    for name, shape in (("w", (8, 8)), ("bias", (8,))):
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, np.float32), name))
+    network = Network(model)
+    needs = group_needs(network, network.nodes, {"y": Need(1, rows * 8)})
+    assert (needs["x"], needs["skip"]) == (Need(1, rows * 8), Need(1, rows * 8))
+
+
 def random_array(generator: np.random.Generator, shape: list[int], kind: str) -> np.ndarray:
     if "bool" in kind:
         return generator.integers(0, 2, shape).astype(bool)
@@ -247,3 +287,15 @@ def test_through_broadcast_covers(data: st.DataObject, shape: list[int]) -> None
     index = np.broadcast_to(np.arange(prod(operand)).reshape(operand), shape).reshape(-1)
     expected = {int(index[e]) for e in elements(need, prod(shape))}
     assert expected <= elements(through_broadcast(need, shape, operand), prod(operand))
+
+
+@given(st.data(), st.lists(extents, min_size=1, max_size=5))
+def test_through_transpose_covers(data: st.DataObject, shape: list[int]) -> None:
+    permutation = data.draw(st.permutations(range(len(shape))))
+    need = data.draw(needs_of(prod(shape)))
+    index = np.arange(prod(shape)).reshape(shape).transpose(permutation).reshape(-1)
+    expected = {int(index[e]) for e in elements(need, prod(shape))}
+    answer = through_transpose(need, shape, permutation)
+    assert expected <= elements(answer, prod(shape))
+    if np.array_equal(index, np.arange(prod(shape))):
+        assert answer == need
