@@ -137,6 +137,7 @@ def _devices(compilation: Compilation, operators: list[Document], schedule: Sche
                 "memory": device.memory,
                 "spill": device.spill,
                 "static_watts": backend.static_watts,
+                "tile_overhead": ticks(backend.tile_overhead_seconds),
                 "capacity": backend.capacity_bytes,
                 "resident": sum(operator["resident_bytes"] for operator in own),
                 "busy": sum(task.work for task in schedule.tasks if task.resource == device.name),

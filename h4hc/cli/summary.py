@@ -20,6 +20,9 @@ _PREFIXES = {-4: "p", -3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G",
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
+_NAME_WIDTH = 24  # columns
+
+
 def summary_json(document: dict[str, Any]) -> dict[str, Any]:
     """The summary as plain data: seconds, joules, bytes, hertz; shares and ratios as fractions of one."""
     summary, tick = document["summary"], document["tick_seconds"]
@@ -130,9 +133,9 @@ def _headline(summary: dict[str, Any]) -> Text:
         (summary["target"], "bold"),
         ": ",
         (si(summary["latency_seconds"], "s"), "bold"),
-        " per frame, ",
+        f" and {si(summary['energy_joules'], 'J')} per frame, ",
         f"{si(summary['frames_per_second'], '')} frames/s, ".replace("  ", " "),
-        f"{si(summary['energy_joules'], 'J')} per frame, {si(summary['macs'], 'MAC')}",
+        si(summary["macs"], "MAC"),
     )
 
 
@@ -216,7 +219,7 @@ def _expensive(summary: dict[str, Any]) -> RenderableType:
     )
     for operator in summary["most_expensive"]:
         table.add_row(
-            _name(operator["name"]),
+            _name(_tail(operator["name"])),
             _name(operator["kind"]),
             _name(operator["device"]),
             si(operator["seconds"], "s"),
@@ -224,6 +227,11 @@ def _expensive(summary: dict[str, Any]) -> RenderableType:
             _name(operator["bound"]),
         )
     return table
+
+
+def _tail(name: str) -> str:
+    """`name`, or its end if it is long: exporters put what tells operators apart last."""
+    return name if len(name) <= _NAME_WIDTH else "…" + name[1 - _NAME_WIDTH :]
 
 
 def _table(headings: tuple[str, ...], left: tuple[str, ...] = ()) -> Table:

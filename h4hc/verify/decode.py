@@ -219,8 +219,7 @@ def _costs(value: Any, where: str) -> dict[str, ModeCost] | str:
     modes = {}
     for mode in fields.members:
         cost = Fields(fields.members[mode], f"{where}[{mode!r}]")
-        resident = cost.natural("resident_bytes") if "resident_bytes" in cost.members else None
-        modes[mode] = ModeCost(cost.number("seconds"), cost.number("joules"), resident)
+        modes[mode] = ModeCost(cost.number("seconds"), cost.number("joules"), cost.natural("resident_bytes"))
     return modes
 
 

@@ -123,7 +123,7 @@ class ModeCost:
 
     seconds: float
     joules: float
-    resident_bytes: int | None
+    resident_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

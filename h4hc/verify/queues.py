@@ -37,10 +37,9 @@ def placement(plan: Plan) -> Tally:
     """V03: the device runs the operator, in work and energy that follow from the stated cost.
 
     work = cost, plus bytes / bandwidth for each tensor that lies in the memory behind the device's, rounded
-    up to ticks; plus the device's overhead, one constant, for each tile but the first. Energy likewise.
+    up to ticks; plus the device's overhead for each tile but the first. Energy likewise.
     """
     tally = Tally()
-    overheads: dict[str, tuple[float, str]] = {}
     for task in plan.compute:
         operator = plan.operators[task.operator]
         modes = operator.costs.get(operator.device)
@@ -56,31 +55,21 @@ def placement(plan: Plan) -> Tally:
         ):
             continue
         if cost is not None:
-            _expect_cost(tally, plan, task, cost, overheads)
+            _expect_cost(tally, plan, task, cost)
     return tally
 
 
-def _expect_cost(
-    tally: Tally, plan: Plan, task: Task, cost: ModeCost, overheads: dict[str, tuple[float, str]]
-) -> None:
+def _expect_cost(tally: Tally, plan: Plan, task: Task, cost: ModeCost) -> None:
     seconds, joules = _spill_traffic(plan, task)
     ticks, energy = (cost.seconds + seconds) / TICK, (cost.joules + joules) / PICO
     tally.expect(
         close_above(task.energy, energy),
         f"{task.label}: energy {task.energy} pJ, its cost is {energy:.1f} pJ",
     )
-    if task.tiles == 1:
-        tally.expect(
-            close_above(task.work, ticks), f"{task.label}: work {task.work}, its cost is {ticks:.1f} ticks"
-        )
-        return
-    each = (task.work - ticks) / (task.tiles - 1)
-    known, label = overheads.setdefault(task.resource, (each, task.label))
-    slack = 2 + 1e-9 * ticks
+    further = (task.tiles - 1) * plan.devices[task.resource].tile_overhead
     tally.expect(
-        each >= -slack and abs(each - known) <= slack,
-        f"{task.label}: {each:.1f} ticks of overhead per further tile; "
-        f"{label} on the same device has {known:.1f}",
+        close_above(task.work - further, ticks),
+        f"{task.label}: work {task.work}, its cost is {ticks:.1f} ticks and {further} for {task.tiles} tiles",
     )
 
 

@@ -56,6 +56,7 @@ class StubBackend:
     name: str
     static_watts: float = 0.01
     capacity_bytes: int = 0
+    tile_overhead_seconds: float = 20e-9
 
 
 def example_model() -> ModelProto:

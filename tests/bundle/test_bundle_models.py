@@ -136,7 +136,8 @@ def test_overridable_initializers_stay_overridable(tmp_path: Path) -> None:
     partitioned = str(bundle / "partitioned.onnx")
     assert_identical(run(model.SerializeToString(), doubled), run(partitioned, doubled))
     assert_bundle_computes(bundle, model)
-    assert [i.name for i in load(bundle, "subgraphs/00_cim.onnx").graph.input] == ["x"]
+    subgraph = str(bundle / "subgraphs/00_cim.onnx")
+    assert_identical(run(model.SerializeToString(), doubled), run(subgraph, doubled))
 
 
 @pytest.mark.parametrize("ir_version, opset", [(8, 7), (8, 13), (10, 21), (12, 23), (13, 26)])
@@ -190,6 +191,26 @@ def test_new_names_avoid_names_of_the_model(tmp_path: Path) -> None:
     bundle = written(compile_by_hand(model, by_name({"a": "npu"}, "cim")), tmp_path / "build")
     assert [n.output[0] for n in load(bundle).graph.node][:3] == ["y", "y@cim.2", "y@cim"]
     assert_bundle_computes(bundle, model)
+
+
+def test_files_list_the_overridable_initializers_that_they_use(tmp_path: Path) -> None:
+    model = model_of("""<ir_version: 10, opset_import: ["" : 17]>
+        g (float[1, 4] x, float[4, 4] w, float[4] b) => (float[1, 4] y, float[4] d)
+        <float[4] b = {1, 2, 3, 4}, float[4] f = {4, 3, 2, 1}>
+        { [m] p = MatMul (x, w)  [a] q = Add (p, b)  [n] d = Neg (b)  [s] y = Mul (q, f) }""")
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [4, 4], [0.1 * i for i in range(16)])
+    model.graph.initializer.append(weight)
+    bundle = written(compile_by_hand(model, by_name({"m": "npu", "a": "cim"}, "host")), tmp_path / "build")
+    assert_bundle_computes(bundle, model)
+    inputs = {str(f["file"]): f["inputs"] for f in index_of(bundle)}
+    listed = {file: [i.name for i in load(bundle, f"subgraphs/{file}").graph.input] for file in inputs}
+    assert inputs == {"00_npu.onnx": ["x"], "01_host.onnx": [], "02_cim.onnx": ["p"], "03_host.onnx": ["q"]}
+    assert listed == {
+        "00_npu.onnx": ["x", "w"],
+        "01_host.onnx": ["b"],
+        "02_cim.onnx": ["p", "b"],
+        "03_host.onnx": ["q"],
+    }
 
 
 def test_sparse_initializers(tmp_path: Path) -> None:

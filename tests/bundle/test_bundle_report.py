@@ -131,7 +131,7 @@ def run_report(*arguments: str | Path, columns: int = 100) -> Any:
 def test_the_summary_on_the_terminal(example_bundle: Path) -> None:
     done = run_report(example_bundle)
     assert done.exit_code == 0
-    assert "example on npu+cim: 74.1 µs per frame" in done.output
+    assert "example on npu+cim: 74.1 µs and 939 nJ per frame" in done.output
     assert re.search(r"npu only +40\.0 µs +0\.54x", done.output)
     assert re.search(r"cim +3 .* of frame|cim +3 ", done.output)
     assert "5 transfers move" in done.output

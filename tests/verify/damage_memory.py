@@ -80,6 +80,17 @@ def resident_weights_are_not_counted(specimen: Specimen) -> bool:
     return True
 
 
+@breaks("V13")
+def an_operator_keeps_less_than_its_cost_says(specimen: Specimen) -> bool:
+    for operator in specimen.document["operators"]:
+        if operator["resident_bytes"] > 1:
+            operator["resident_bytes"] -= 1
+            device = next(d for d in specimen.document["devices"] if d["name"] == operator["device"])
+            device["resident"] -= 1
+            return True
+    return False
+
+
 @breaks("V21")
 def an_output_is_freed_before_the_end(specimen: Specimen) -> bool:
     roots = specimen.document["roots"]

@@ -138,11 +138,21 @@ def a_task_takes_more_energy_than_its_cost(specimen: Specimen) -> bool:
 
 @breaks("V03")
 def a_tile_is_launched_for_free(specimen: Specimen) -> bool:
-    tiled = [t for t in specimen.tasks("compute") if t["tiles"] > 1]
-    for task in tiled:
-        if sum(other["resource"] == task["resource"] for other in tiled) > 1:
-            cost = specimen.operator(task)["costs"][task["resource"]][specimen.operator(task)["mode"]]
-            task["work"] = specimen.operator(task)["work"] = int(cost["seconds"] * 1e9) + 1
+    overhead = {device["name"]: device["tile_overhead"] for device in specimen.document["devices"]}
+    for task in specimen.tasks("compute"):
+        if task["tiles"] > 1 and overhead[task["resource"]] > 1:
+            task["work"] -= overhead[task["resource"]]
+            specimen.operator(task)["work"] = task["work"]
+            return True
+    return False
+
+
+@breaks("V03")
+def a_device_launches_tiles_more_slowly_than_planned(specimen: Specimen) -> bool:
+    tiled = {task["resource"] for task in specimen.tasks("compute") if task["tiles"] > 1}
+    for device in specimen.document["devices"]:
+        if device["name"] in tiled:
+            device["tile_overhead"] += 2
             return True
     return False
 

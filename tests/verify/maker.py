@@ -21,6 +21,7 @@ from tests.verify.maker_models import chain, partitioned
 from tests.verify.maker_ops import (
     CAPACITY,
     OVERHEAD,
+    RESIDENT_BYTES,
     STATIC_WATTS,
     TARGET,
     Op,
@@ -341,6 +342,7 @@ class Maker:
                 mode_of(device): {
                     "seconds": cost_seconds(op.name, device),
                     "joules": cost_joules(op.name, device),
+                    "resident_bytes": RESIDENT_BYTES[device],
                 }
             }
             for device in self.memory
@@ -354,7 +356,7 @@ class Maker:
             "inputs": op.inputs, "outputs": op.outputs, "constants": op.constants, "rows": op.rows,
             "prefix": op.prefix, "streams": op.streams, "device": op.device, "mode": mode_of(op.device),
             "tiles": op.tiles,
-            "work": job.work, "energy": job.energy, "resident_bytes": 20 if op.device == "cim" else 0,
+            "work": job.work, "energy": job.energy, "resident_bytes": RESIDENT_BYTES[op.device],
                 "costs": costs,
         }  # fmt: skip
 
@@ -363,6 +365,7 @@ class Maker:
         return {
             "name": entry["name"], "kind": entry["kind"], "memory": entry["memory"], "spill": None,
             "static_watts": STATIC_WATTS[entry["name"]], "capacity": CAPACITY[entry["name"]],
+            "tile_overhead": OVERHEAD[entry["name"]],
             "resident": sum(op["resident_bytes"] for op in mine), "operators": len(mine),
             "busy": sum(op["work"] for op in mine), "macs": sum(op["macs"] for op in mine),
         }  # fmt: skip

@@ -62,6 +62,7 @@ for _link in TARGET["links"]:
     _link |= {"bandwidth": 2e9, "latency": 3e-7, "tile_overhead": 5e-8, "energy_per_byte": 3e-11}
 OVERHEAD = {"host": 40, "npu": 20, "twin": 20, "cim": 30}
 STATIC_WATTS = {"host": 0.05, "npu": 0.02, "twin": 0.02, "cim": 0.001}
+RESIDENT_BYTES = {"host": 0, "npu": 0, "twin": 0, "cim": 20}  # of each operator
 CAPACITY = {"host": 0, "npu": 0, "twin": 0, "cim": 500}
 
 
