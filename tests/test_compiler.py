@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -162,6 +164,42 @@ def test_a_graph_of_a_hundred_thousand_nodes_is_lowered_without_recursion() -> N
     graph = helper.make_graph(nodes, "chain", [values[0]], [values[-1]], value_info=values[1:-1])
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
     assert len(build_graph(NodeGraph(h4hc.normalise(model)), "int8").operators) == 1
+
+
+@dataclass(frozen=True)
+class CountOperators:
+    """A pass of another package."""
+
+    name: str = "count"
+    needs: tuple[str, ...] = ("graph",)
+    provides: tuple[str, ...] = ()
+
+    def run(self, compilation: Compilation) -> Compilation:
+        assert compilation.graph is not None
+        COUNTED.append(len(compilation.graph.operators))
+        return compilation
+
+
+COUNTED: list[int] = []
+
+
+class FakeEntryPoint:
+    name = "acme"
+
+    @staticmethod
+    def load() -> Callable[[list[object]], list[object]]:
+        return lambda passes: [*passes, CountOperators()]
+
+
+def test_other_packages_add_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def entry_points(group: str) -> list[FakeEntryPoint]:
+        return [FakeEntryPoint()] if group == "h4hc.passes" else []
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    compiler = Compiler(h4hc.load_target("npu"))
+    compiled(compiler, text_model("agraph (float[1,8] x) => (float[1,8] y) { y = Relu (x) }"))
+    assert [step.name for step in compiler.passes][-1] == "count"
+    assert COUNTED == [1]
 
 
 def test_a_pass_whose_needs_are_not_met_is_refused() -> None:

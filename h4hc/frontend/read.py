@@ -11,7 +11,6 @@ from onnx import ModelProto
 from h4hc.errors import ModelError
 from h4hc.frontend.files import open_regular
 from h4hc.frontend.limits import Limits
-from h4hc.frontend.protos import quoted
 from h4hc.frontend.wire import check_wire
 from h4hc.ir.compilation import Source
 
@@ -25,7 +24,7 @@ def read_model(path: Path, limits: Limits) -> tuple[Source, ModelProto]:
 
 def read_bytes(path: Path, limits: Limits) -> bytes:
     """The content of a regular file of a sane size."""
-    where = quoted(path)
+    where = f"'{path}'"
     try:
         opened = open_regular(path, follow=True)
     except (OSError, ValueError) as error:
@@ -54,10 +53,10 @@ def parse(data: bytes, where: str, limits: Limits) -> ModelProto:
         model.ParseFromString(data)
     except DecodeError as error:
         raise ModelError(
-            f"{quoted(where)} is not an ONNX model, or it is truncated",
+            f"'{where}' is not an ONNX model, or it is truncated",
             code="not-onnx",
             hint="export the model again",
         ) from error
     if not model.HasField("graph") or not model.ir_version:
-        raise ModelError(f"{quoted(where)} is not an ONNX model: it holds no graph", code="not-onnx")
+        raise ModelError(f"'{where}' is not an ONNX model: it holds no graph", code="not-onnx")
     return model
