@@ -16,7 +16,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "h4hc needs Python 3.11 or newer; run: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.base: $(BIN)/python pyproject.toml setup.py $(CONSTRAINTS) passes/core/native.c
+$(VENV)/.base: $(BIN)/python pyproject.toml setup.py $(CONSTRAINTS) $(wildcard passes/core/native/*)
 	$(PIP) install --editable .
 	@# Compiled ahead, so that starting is fast even where Python may not write its caches.
 	@$(BIN)/python -m compileall -q h4hc passes backends search

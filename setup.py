@@ -2,11 +2,14 @@
 
 from setuptools import Extension, setup
 
+NATIVE = "h4hc/passes/core/native"
+
 setup(
     ext_modules=[
         Extension(
             "h4hc.passes.core._native",
-            ["h4hc/passes/core/native.c"],
+            [f"{NATIVE}/{name}.c" for name in ("module", "problem", "simulate", "climb", "cut", "memory")],
+            depends=[f"{NATIVE}/native.h"],
             extra_compile_args=["-O2", "-std=c11", "-Wall", "-Wextra", "-ffp-contract=off"],
             optional=True,
         )

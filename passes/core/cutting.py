@@ -1,4 +1,4 @@
-"""The optimal placement on two devices when costs add up: a minimum cut. Python twin of native.c.
+"""The optimal placement on two devices when costs add up: a minimum cut. Python twin of native/.
 
 A is the source side (node 0), B the sink side (node 1). Arc source -> v carries v's cost on B, v -> sink
 its cost on A (Stone 1977). For a tensor of u, arc u -> v carries the transfer A to B (u at the source, v at the

@@ -1,4 +1,4 @@
-"""Addresses and the order of those who share them. Python twin of native.c."""
+"""Addresses and the order of those who share them. Python twin of native/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inner loops of scheduling in Python: the specification of native.c and its stand-in without a compiler.
+"""The inner loops of scheduling in Python: the specification of native/ and its stand-in without a compiler.
 
 The two must return the same bits. Times are integer ticks, energies integer picojoules.
 """

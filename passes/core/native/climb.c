@@ -1,0 +1,161 @@
+/* Scores and local search. */
+#include "native.h"
+
+/* --- scores and the climb -------------------------------------------------------------------- */
+
+typedef struct { double late, primary, secondary; } Score;
+
+static double total_energy(const Problem *p, const Result *r) {
+    double watts = 0.0;
+    for (i64 d = 0; d < p->nd; d++)
+        if (r->used >> d & 1) watts += p->dev_static[d];
+    return (double)r->energy + watts * (double)r->latency;
+}
+
+static Score score_of(const Problem *p, const Result *r, int objective, i64 budget) {
+    double energy = total_energy(p, r), latency = (double)r->latency;
+    Score s = {0.0, latency, energy};
+    if (budget > 0 && r->latency > budget) s.late = (double)(r->latency - budget);
+    if (objective == 1) { s.primary = energy; s.secondary = latency; }
+    if (objective == 2) { s.primary = energy * latency; s.secondary = latency; }
+    return s;
+}
+
+static int better_or_equal(const Score *a, const Score *b) {
+    if (a->late != b->late) return a->late < b->late;
+    if (a->primary != b->primary) return a->primary < b->primary;
+    return a->secondary <= b->secondary;
+}
+
+static uint64_t next_random(uint64_t *state) {
+    uint64_t x = *state;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    *state = x;
+    return (x * 0x2545F4914F6CDD1DULL) >> 32;
+}
+
+/* Put operator v on device d: the first mode of d that fits what is left of its capacity. */
+static int place(Problem *p, i64 *mode, i64 v, i64 d) {
+    i64 old = p->mode_ptr[v] + mode[v], old_device = p->mode_device[old];
+    if (old_device == d) return 0;
+    for (i64 m = p->mode_ptr[v]; m < p->mode_ptr[v + 1]; m++) {
+        if (p->mode_device[m] != d || p->resident[d] + p->mode_resident[m] > p->dev_capacity[d]) continue;
+        p->resident[old_device] -= p->mode_resident[old];
+        p->resident[d] += p->mode_resident[m];
+        mode[v] = m - p->mode_ptr[v];
+        return 1;
+    }
+    return 0;
+}
+
+static i64 clamp_tiles(const Problem *p, i64 v, i64 tiles) {
+    return p->rows[v] < tiles ? (p->rows[v] > 1 ? p->rows[v] : 1) : tiles;
+}
+
+static int mutate(Problem *p, i64 *mode, i64 *tiles, uint64_t mask, uint64_t *state) {
+    uint64_t kind = next_random(state) % 8;
+    i64 first = (i64)(next_random(state) % (uint64_t)p->n);
+    i64 length = kind < 3 ? 1 : 1 + (i64)(next_random(state) % 8);
+    i64 last = first + length < p->n ? first + length : p->n;
+    int changed = 0;
+    if (kind < 6) {
+        i64 d = (i64)(next_random(state) % (uint64_t)p->nd);
+        if (!(mask >> d & 1)) return 0;
+        for (i64 v = first; v < last; v++) changed |= place(p, mode, v, d);
+        return changed;
+    }
+    i64 wanted = (i64)1 << (next_random(state) % 5);
+    for (i64 v = first; v < last; v++) {
+        i64 count = clamp_tiles(p, v, wanted);
+        changed |= count != tiles[v];
+        tiles[v] = count;
+    }
+    return changed;
+}
+
+static void fill_resident(Problem *p, const i64 *mode) {
+    memset(p->resident, 0, sizeof(i64) * (size_t)p->nd);
+    for (i64 v = 0; v < p->n; v++) {
+        i64 m = p->mode_ptr[v] + mode[v];
+        p->resident[p->mode_device[m]] += p->mode_resident[m];
+    }
+}
+
+PyObject *Problem_climb(Problem *p, PyObject *args) {
+    PyObject *modes, *tiles_in;
+    long long evaluations, budget;
+    unsigned long long seed, mask;
+    int objective;
+    if (!PyArg_ParseTuple(args, "OOLKKiL", &modes, &tiles_in, &evaluations, &seed, &mask, &objective, &budget))
+        return NULL;
+    i64 *mode, *tiles;
+    if (read_choice(p, modes, tiles_in, &mode, &tiles)) return NULL;
+    size_t bytes = sizeof(i64) * (size_t)p->n;
+    Result result;
+    Py_BEGIN_ALLOW_THREADS
+    uint64_t state = seed ? seed : 1;
+    simulate(p, mode, tiles, &result);
+    Score current = score_of(p, &result, objective, budget);
+    fill_resident(p, mode);
+    memcpy(p->best_mode, mode, bytes);
+    memcpy(p->best_tiles, tiles, bytes);
+    for (long long i = 0; p->n && i < evaluations; i++) {
+        if (!mutate(p, mode, tiles, mask, &state)) continue;
+        simulate(p, mode, tiles, &result);
+        Score next = score_of(p, &result, objective, budget);
+        if (better_or_equal(&next, &current)) {
+            current = next;
+            memcpy(p->best_mode, mode, bytes);
+            memcpy(p->best_tiles, tiles, bytes);
+        } else {
+            memcpy(mode, p->best_mode, bytes);
+            memcpy(tiles, p->best_tiles, bytes);
+            fill_resident(p, mode);
+        }
+    }
+    Py_END_ALLOW_THREADS
+    PyObject *out = Py_BuildValue("(NN)", ints_to_list(p->best_mode, p->n), ints_to_list(p->best_tiles, p->n));
+    PyMem_Free(mode);
+    PyMem_Free(tiles);
+    return out;
+}
+
+PyObject *Problem_score(Problem *p, PyObject *args) {
+    PyObject *modes, *tiles_in;
+    int objective;
+    long long budget;
+    if (!PyArg_ParseTuple(args, "OOiL", &modes, &tiles_in, &objective, &budget)) return NULL;
+    i64 *mode, *tiles;
+    if (read_choice(p, modes, tiles_in, &mode, &tiles)) return NULL;
+    Result result;
+    simulate(p, mode, tiles, &result);
+    Score s = score_of(p, &result, objective, budget);
+    PyMem_Free(mode);
+    PyMem_Free(tiles);
+    return Py_BuildValue("(ddd)", s.late, s.primary, s.secondary);
+}
+
+/* Every operator on `device` where it runs, else on the fastest other device of `mask`. */
+PyObject *Problem_prefer(Problem *p, PyObject *args) {
+    long long device;
+    unsigned long long mask;
+    if (!PyArg_ParseTuple(args, "LK", &device, &mask)) return NULL;
+    i64 *modes = zeros(p->n);
+    if (!modes) return NULL;
+    PyObject *out = NULL;
+    for (i64 v = 0; v < p->n; v++) {
+        i64 best = -1;
+        for (i64 m = p->mode_ptr[v]; m < p->mode_ptr[v + 1]; m++) {
+            if (!(mask >> p->mode_device[m] & 1)) continue;
+            int here = p->mode_device[m] == device, was = best >= 0 && p->mode_device[best] == device;
+            if (best < 0 || here > was || (here == was && p->mode_work[m] < p->mode_work[best])) best = m;
+        }
+        if (best < 0) { PyMem_Free(modes); Py_RETURN_NONE; }
+        modes[v] = best - p->mode_ptr[v];
+    }
+    out = ints_to_list(modes, p->n);
+    PyMem_Free(modes);
+    return out;
+}

@@ -1,0 +1,74 @@
+/* Shared by the compiled inner loops. The Python twins (reference.py, cutting.py, packing.py) document every function. */
+#ifndef H4HC_NATIVE_H
+#define H4HC_NATIVE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#define MAX_TILES 16
+
+typedef int64_t i64;
+
+typedef struct {
+    PyObject_HEAD
+    i64 n, nt, nd, nm, nl, io_memory, handoff;
+    /* operators */
+    i64 *rows, *rank, *mode_ptr, *mode_device, *mode_work, *mode_energy, *mode_resident;
+    i64 *in_ptr, *in_tensor, *in_rows, *in_window, *in_stride, *in_pad;
+    /* tensors */
+    i64 *producer, *cons_ptr, *cons_op, *sink, *out_ptr, *out_tensor;
+    /* devices, links */
+    i64 *dev_memory, *dev_overhead, *dev_capacity, *link_of, *link_channels, *link_overhead;
+    i64 *xfer_work, *xfer_energy;
+    double *dev_static;
+    /* scratch */
+    i64 *op_wait, *op_start, *op_end, *op_tiles_end, *xf_state, *xf_tiles_end, *xf_tiles, *xf_start,
+        *xf_end, *xf_channel, *dev_free, *chan_free, *cand, *key, *order;
+    i64 *resident, *best_mode, *best_tiles;
+} Problem;
+
+typedef struct {
+    i64 latency, energy;
+    uint64_t used;
+    i64 order_len;
+} Result;
+
+enum { XF_NONE = 0, XF_READY = 1, XF_DONE = 2 };
+#define MAX_CHANNELS 16
+#define MAX_DEVICES 64
+
+/* A placement being evaluated: per operator its mode (an index into its modes) and tile count. */
+typedef struct {
+    Problem *p;
+    const i64 *mode, *tiles;
+    i64 ncand, norder;
+} Sim;
+
+/* problem.c */
+extern PyTypeObject ProblemType;
+i64 *read_ints(PyObject *seq, i64 expected, const char *what);
+i64 *zeros(i64 n);
+PyObject *ints_to_list(const i64 *values, i64 n);
+int read_choice(Problem *p, PyObject *modes, PyObject *tiles, i64 **mode, i64 **tile);
+
+/* simulate.c */
+void simulate(Problem *p, const i64 *mode, const i64 *tiles, Result *out);
+PyObject *Problem_trace(Problem *p, PyObject *args);
+PyObject *Problem_counts(Problem *p, PyObject *args);
+
+/* climb.c */
+PyObject *Problem_climb(Problem *p, PyObject *args);
+PyObject *Problem_score(Problem *p, PyObject *args);
+PyObject *Problem_prefer(Problem *p, PyObject *args);
+
+/* cut.c */
+PyObject *Problem_cut(Problem *p, PyObject *args);
+
+/* memory.c */
+PyObject *first_fit(PyObject *self, PyObject *args);
+PyObject *reuse_waits(PyObject *self, PyObject *args);
+PyObject *peak_bytes(PyObject *self, PyObject *args);
+
+#endif

@@ -1,0 +1,185 @@
+/* The Problem type: reading its arrays, its scratch memory, its methods. */
+#include "native.h"
+
+i64 *read_ints(PyObject *seq, i64 expected, const char *what) {
+    PyObject *fast = PySequence_Fast(seq, what);
+    if (!fast) return NULL;
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(fast);
+    if (expected >= 0 && n != expected) {
+        PyErr_Format(PyExc_ValueError, "%s: expected %lld values, got %zd", what, (long long)expected, n);
+        Py_DECREF(fast);
+        return NULL;
+    }
+    i64 *out = PyMem_Malloc(sizeof(i64) * (size_t)(n + 1));
+    if (!out) { Py_DECREF(fast); PyErr_NoMemory(); return NULL; }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        out[i] = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(fast, i));
+        if (out[i] == -1 && PyErr_Occurred()) { PyMem_Free(out); Py_DECREF(fast); return NULL; }
+    }
+    Py_DECREF(fast);
+    return out;
+}
+
+static i64 *field(PyObject *dict, const char *name, i64 expected) {
+    PyObject *seq = PyDict_GetItemString(dict, name);
+    if (!seq) { PyErr_Format(PyExc_KeyError, "%s", name); return NULL; }
+    return read_ints(seq, expected, name);
+}
+
+static int scalar(PyObject *dict, const char *name, i64 *out) {
+    PyObject *value = PyDict_GetItemString(dict, name);
+    if (!value) { PyErr_Format(PyExc_KeyError, "%s", name); return -1; }
+    *out = PyLong_AsLongLong(value);
+    return (*out == -1 && PyErr_Occurred()) ? -1 : 0;
+}
+
+i64 *zeros(i64 n) {
+    i64 *p = PyMem_Calloc((size_t)(n > 0 ? n : 1), sizeof(i64));
+    if (!p) PyErr_NoMemory();
+    return p;
+}
+
+static void Problem_dealloc(Problem *p) {
+    i64 *all[] = {p->rows, p->rank, p->mode_ptr, p->mode_device, p->mode_work, p->mode_energy, p->mode_resident,
+                  p->in_ptr, p->in_tensor, p->in_rows, p->in_window, p->in_stride, p->in_pad, p->producer,
+                  p->cons_ptr, p->cons_op, p->sink, p->out_ptr, p->out_tensor, p->dev_memory, p->dev_overhead,
+                  p->dev_capacity, p->link_of, p->link_channels, p->link_overhead, p->xfer_work, p->xfer_energy,
+                  p->op_wait, p->op_start, p->op_end, p->op_tiles_end, p->xf_state, p->xf_tiles_end, p->xf_tiles,
+                  p->xf_start, p->xf_end, p->xf_channel, p->dev_free, p->chan_free, p->cand, p->key, p->order,
+                  p->resident, p->best_mode, p->best_tiles};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) PyMem_Free(all[i]);
+    PyMem_Free(p->dev_static);
+    Py_TYPE(p)->tp_free((PyObject *)p);
+}
+
+#define FIELD(member, name, count) \
+    do { if (!(p->member = field(dict, name, (count)))) return -1; } while (0)
+#define SCRATCH(member, count) \
+    do { if (!(p->member = zeros(count))) return -1; } while (0)
+
+static int Problem_init(Problem *p, PyObject *args, PyObject *kwargs) {
+    PyObject *dict;
+    (void)kwargs;
+    if (!PyArg_ParseTuple(args, "O!", &PyDict_Type, &dict)) return -1;
+    if (p->rows) { PyErr_SetString(PyExc_RuntimeError, "Problem is already initialised"); return -1; }
+    if (scalar(dict, "operators", &p->n) || scalar(dict, "tensors", &p->nt) || scalar(dict, "devices", &p->nd) ||
+        scalar(dict, "memories", &p->nm) || scalar(dict, "links", &p->nl) ||
+        scalar(dict, "io_memory", &p->io_memory) || scalar(dict, "handoff", &p->handoff))
+        return -1;
+    if (p->nd > MAX_DEVICES || p->nm > MAX_DEVICES) {
+        PyErr_SetString(PyExc_ValueError, "more than 64 devices or memories");
+        return -1;
+    }
+    FIELD(rows, "rows", p->n);
+    FIELD(rank, "rank", p->n);
+    FIELD(mode_ptr, "mode_ptr", p->n + 1);
+    i64 modes = p->mode_ptr[p->n];
+    FIELD(mode_device, "mode_device", modes);
+    FIELD(mode_work, "mode_work", modes);
+    FIELD(mode_energy, "mode_energy", modes);
+    FIELD(mode_resident, "mode_resident", modes);
+    FIELD(in_ptr, "in_ptr", p->n + 1);
+    i64 inputs = p->in_ptr[p->n];
+    FIELD(in_tensor, "in_tensor", inputs);
+    FIELD(in_rows, "in_rows", inputs);
+    FIELD(in_window, "in_window", inputs);
+    FIELD(in_stride, "in_stride", inputs);
+    FIELD(in_pad, "in_pad", inputs);
+    FIELD(producer, "producer", p->nt);
+    FIELD(cons_ptr, "cons_ptr", p->nt + 1);
+    FIELD(cons_op, "cons_op", p->cons_ptr[p->nt]);
+    FIELD(sink, "sink", p->nt);
+    FIELD(out_ptr, "out_ptr", p->n + 1);
+    FIELD(out_tensor, "out_tensor", p->out_ptr[p->n]);
+    FIELD(dev_memory, "dev_memory", p->nd);
+    FIELD(dev_overhead, "dev_overhead", p->nd);
+    FIELD(dev_capacity, "dev_capacity", p->nd);
+    FIELD(link_of, "link_of", p->nm * p->nm);
+    FIELD(link_channels, "link_channels", p->nl);
+    FIELD(link_overhead, "link_overhead", p->nl);
+    FIELD(xfer_work, "xfer_work", p->nl * p->nt);
+    FIELD(xfer_energy, "xfer_energy", p->nl * p->nt);
+    PyObject *watts = PyDict_GetItemString(dict, "dev_static");
+    if (!watts) { PyErr_SetString(PyExc_KeyError, "dev_static"); return -1; }
+    p->dev_static = PyMem_Malloc(sizeof(double) * (size_t)(p->nd + 1));
+    if (!p->dev_static) { PyErr_NoMemory(); return -1; }
+    for (i64 d = 0; d < p->nd; d++) {
+        PyObject *item = PySequence_GetItem(watts, d);
+        if (!item) return -1;
+        p->dev_static[d] = PyFloat_AsDouble(item);
+        Py_DECREF(item);
+        if (PyErr_Occurred()) return -1;
+    }
+    for (i64 l = 0; l < p->nl; l++)
+        if (p->link_channels[l] < 1 || p->link_channels[l] > MAX_CHANNELS) {
+            PyErr_SetString(PyExc_ValueError, "a link has 1 to 16 channels");
+            return -1;
+        }
+    SCRATCH(op_wait, p->n);
+    SCRATCH(op_start, p->n);
+    SCRATCH(op_end, p->n);
+    SCRATCH(op_tiles_end, p->n * MAX_TILES);
+    SCRATCH(xf_state, p->nt * p->nm);
+    SCRATCH(xf_tiles_end, p->nt * p->nm * MAX_TILES);
+    SCRATCH(xf_tiles, p->nt * p->nm);
+    SCRATCH(xf_start, p->nt * p->nm);
+    SCRATCH(xf_end, p->nt * p->nm);
+    SCRATCH(xf_channel, p->nt * p->nm);
+    SCRATCH(dev_free, p->nd);
+    SCRATCH(chan_free, p->nl * MAX_CHANNELS);
+    SCRATCH(cand, p->n + p->nt * p->nm);
+    SCRATCH(key, p->n + p->nt * p->nm);
+    SCRATCH(order, p->n + p->nt * p->nm);
+    SCRATCH(resident, p->nd);
+    SCRATCH(best_mode, p->n);
+    SCRATCH(best_tiles, p->n);
+    return 0;
+}
+
+PyObject *ints_to_list(const i64 *values, i64 n) {
+    PyObject *list = PyList_New(n);
+    if (!list) return NULL;
+    for (i64 i = 0; i < n; i++) {
+        PyObject *item = PyLong_FromLongLong(values[i]);
+        if (!item) { Py_DECREF(list); return NULL; }
+        PyList_SET_ITEM(list, i, item);
+    }
+    return list;
+}
+
+int read_choice(Problem *p, PyObject *modes, PyObject *tiles, i64 **mode, i64 **tile) {
+    if (!(*mode = read_ints(modes, p->n, "modes"))) return -1;
+    if (!(*tile = read_ints(tiles, p->n, "tiles"))) { PyMem_Free(*mode); return -1; }
+    for (i64 v = 0; v < p->n; v++) {
+        i64 count = p->mode_ptr[v + 1] - p->mode_ptr[v];
+        if ((*mode)[v] < 0 || (*mode)[v] >= count || (*tile)[v] < 1 || (*tile)[v] > MAX_TILES) {
+            PyErr_Format(PyExc_ValueError, "operator %lld: mode or tile count out of range", (long long)v);
+            PyMem_Free(*mode);
+            PyMem_Free(*tile);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyMethodDef Problem_methods[] = {
+    {"climb", (PyCFunction)Problem_climb, METH_VARARGS, "Local search; see reference.py."},
+    {"prefer", (PyCFunction)Problem_prefer, METH_VARARGS, "Everything on one device; see reference.py."},
+    {"score", (PyCFunction)Problem_score, METH_VARARGS, "Score of one placement; see reference.py."},
+    {"counts", (PyCFunction)Problem_counts, METH_VARARGS, "Tiles to wait for; see reference.py."},
+    {"cut", (PyCFunction)Problem_cut, METH_VARARGS, "Optimal additive placement; see cutting.py."},
+    {"trace", (PyCFunction)Problem_trace, METH_VARARGS, "Schedule of one placement; see reference.py."},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject ProblemType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "h4hc.passes.core._native.Problem",
+    .tp_basicsize = sizeof(Problem),
+    .tp_dealloc = (destructor)Problem_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "A scheduling problem; see reference.py.",
+    .tp_methods = Problem_methods,
+    .tp_init = (initproc)Problem_init,
+    .tp_new = PyType_GenericNew,
+};

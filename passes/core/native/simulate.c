@@ -1,0 +1,278 @@
+/* One evaluation: list scheduling with streamed tiles; what it says of tasks, buffers and waits. */
+#include "native.h"
+
+/* --- one evaluation ------------------------------------------------------------------------- */
+
+static inline i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
+
+static inline i64 memory_of(const Sim *s, i64 op) {
+    return s->p->dev_memory[s->p->mode_device[s->p->mode_ptr[op] + s->mode[op]]];
+}
+
+static inline i64 source_memory(const Sim *s, i64 tensor) {
+    i64 u = s->p->producer[tensor];
+    return u < 0 ? s->p->io_memory : memory_of(s, u);
+}
+
+/* Tiles of the source that tile k of v needs of input e (count: tiles of the source, rows made by it: made). */
+static inline i64 tiles_needed(const Problem *p, i64 e, i64 v, i64 made_rows, i64 k, i64 tiles, i64 count) {
+    if (count <= 1 || p->in_rows[e] <= 0) return count;
+    i64 rows = ((k + 1) * p->rows[v] / tiles - 1) * p->in_stride[e] - p->in_pad[e] + p->in_window[e];
+    if (rows > p->in_rows[e]) rows = p->in_rows[e];
+    if (rows < 0) rows = 0;
+    return ceil_div(ceil_div(rows * made_rows, p->in_rows[e]) * count, made_rows);
+}
+
+/* Run the tiles of operator v from time `free`; returns the end. */
+static i64 run_operator(const Sim *s, i64 v, i64 free, i64 *tile_end, i64 *start) {
+    const Problem *p = s->p;
+    i64 m = p->mode_ptr[v] + s->mode[v], d = p->mode_device[m], mem = p->dev_memory[d];
+    i64 tiles = s->tiles[v];
+    i64 work = p->mode_work[m] + (tiles - 1) * p->dev_overhead[d];
+    i64 now = free;
+    for (i64 k = 0; k < tiles; k++) {
+        i64 begin = now;
+        for (i64 e = p->in_ptr[v]; e < p->in_ptr[v + 1]; e++) {
+            i64 t = p->in_tensor[e], u = p->producer[t];
+            const i64 *ends;
+            i64 count, latency = 0;
+            if (source_memory(s, t) != mem) {
+                ends = p->xf_tiles_end + (t * p->nm + mem) * MAX_TILES;
+                count = p->xf_tiles[t * p->nm + mem];
+            } else if (u < 0) {
+                continue;
+            } else {
+                ends = p->op_tiles_end + u * MAX_TILES;
+                count = s->tiles[u];
+                if (p->mode_device[p->mode_ptr[u] + s->mode[u]] != d) latency = p->handoff;
+            }
+            i64 need = tiles_needed(p, e, v, u < 0 ? 1 : p->rows[u], k, tiles, count);
+            if (need > 0) {
+                i64 ready = ends[need - 1] + latency;
+                if (ready > begin) begin = ready;
+            }
+        }
+        if (k == 0) *start = begin;
+        now = begin + (work * (k + 1) / tiles - work * k / tiles);
+        tile_end[k] = now;
+    }
+    return now;
+}
+
+static i64 run_transfer(const Sim *s, i64 x, i64 *tile_end, i64 *start, i64 *channel, i64 *out_work) {
+    const Problem *p = s->p;
+    i64 t = x / p->nm, mem = x % p->nm, u = p->producer[t];
+    i64 link = p->link_of[source_memory(s, t) * p->nm + mem];
+    i64 tiles = u < 0 ? 1 : s->tiles[u];
+    i64 work = p->xfer_work[link * p->nt + t] + (tiles - 1) * p->link_overhead[link];
+    i64 best = 0;
+    for (i64 c = 1; c < p->link_channels[link]; c++)
+        if (p->chan_free[link * MAX_CHANNELS + c] < p->chan_free[link * MAX_CHANNELS + best]) best = c;
+    i64 now = p->chan_free[link * MAX_CHANNELS + best];
+    for (i64 k = 0; k < tiles; k++) {
+        i64 begin = now;
+        if (u >= 0 && p->op_tiles_end[u * MAX_TILES + k] > begin) begin = p->op_tiles_end[u * MAX_TILES + k];
+        if (k == 0) *start = begin;
+        now = begin + (work * (k + 1) / tiles - work * k / tiles);
+        tile_end[k] = now;
+    }
+    *channel = link * MAX_CHANNELS + best;
+    *out_work = work;
+    return now;
+}
+
+static void candidate(Sim *s, i64 c) {
+    s->p->key[s->ncand] = -1;
+    s->p->cand[s->ncand++] = c;
+}
+
+/* Tensor t is (or starts to be) available in memory `mem`: wake its readers there. */
+static void arrived(Sim *s, i64 t, i64 mem) {
+    const Problem *p = s->p;
+    for (i64 i = p->cons_ptr[t]; i < p->cons_ptr[t + 1]; i++) {
+        i64 v = p->cons_op[i];
+        if (memory_of(s, v) == mem && --p->op_wait[v] == 0) candidate(s, v);
+    }
+}
+
+static void produced(Sim *s, i64 t) {
+    const Problem *p = s->p;
+    i64 home = source_memory(s, t);
+    arrived(s, t, home);
+    for (i64 i = p->cons_ptr[t]; i < p->cons_ptr[t + 1]; i++) {
+        i64 mem = memory_of(s, p->cons_op[i]), x = t * p->nm + mem;
+        if (mem != home && p->xf_state[x] == XF_NONE) { p->xf_state[x] = XF_READY; candidate(s, p->n + x); }
+    }
+    i64 x = t * p->nm + p->io_memory;
+    if (p->sink[t] && home != p->io_memory && p->xf_state[x] == XF_NONE) {
+        p->xf_state[x] = XF_READY;
+        candidate(s, p->n + x);
+    }
+}
+
+void simulate(Problem *p, const i64 *mode, const i64 *tiles, Result *out) {
+    Sim sim = {p, mode, tiles, 0, 0}, *s = &sim;
+    i64 latency = 0, energy = 0, scratch[MAX_TILES];
+    uint64_t used = 0;
+    memset(p->xf_state, 0, sizeof(i64) * (size_t)(p->nt * p->nm));
+    memset(p->dev_free, 0, sizeof(i64) * (size_t)p->nd);
+    memset(p->chan_free, 0, sizeof(i64) * (size_t)(p->nl * MAX_CHANNELS));
+    for (i64 v = 0; v < p->n; v++) {
+        p->op_wait[v] = p->in_ptr[v + 1] - p->in_ptr[v];
+        if (!p->op_wait[v]) candidate(s, v);
+    }
+    for (i64 t = 0; t < p->nt; t++)
+        if (p->producer[t] < 0) produced(s, t);
+    while (s->ncand) {
+        i64 pick = -1;
+        for (i64 i = 0; i < s->ncand; i++) {
+            i64 c = p->cand[i], start, channel, work;
+            if (p->key[i] < 0) {
+                if (c < p->n) {
+                    i64 m = p->mode_ptr[c] + mode[c], d = p->mode_device[m];
+                    i64 end = run_operator(s, c, p->dev_free[d], scratch, &start);
+                    p->key[i] = end - p->mode_work[m] - (tiles[c] - 1) * p->dev_overhead[d];
+                } else {
+                    i64 end = run_transfer(s, c - p->n, scratch, &start, &channel, &work);
+                    p->key[i] = end - work;
+                }
+            }
+            if (pick < 0 || p->key[i] < p->key[pick]) { pick = i; continue; }
+            if (p->key[i] == p->key[pick]) {
+                i64 a = c < p->n ? p->rank[c] : INT64_MAX, b = p->cand[pick];
+                i64 rb = b < p->n ? p->rank[b] : INT64_MAX;
+                if (a > rb || (a == rb && c < b)) pick = i;
+            }
+        }
+        i64 c = p->cand[pick];
+        s->ncand--;
+        p->cand[pick] = p->cand[s->ncand];
+        p->key[pick] = p->key[s->ncand];
+        p->order[s->norder++] = c;
+        if (c < p->n) {
+            i64 m = p->mode_ptr[c] + mode[c], d = p->mode_device[m];
+            p->op_end[c] = run_operator(s, c, p->dev_free[d], p->op_tiles_end + c * MAX_TILES, p->op_start + c);
+            p->dev_free[d] = p->op_end[c];
+            if (p->op_end[c] > latency) latency = p->op_end[c];
+            energy += p->mode_energy[m];
+            used |= (uint64_t)1 << d;
+            for (i64 i = 0; i < s->ncand; i++) {
+                i64 o = p->cand[i];
+                if (o < p->n && p->mode_device[p->mode_ptr[o] + mode[o]] == d) p->key[i] = -1;
+            }
+            for (i64 i = p->out_ptr[c]; i < p->out_ptr[c + 1]; i++) produced(s, p->out_tensor[i]);
+        } else {
+            i64 x = c - p->n, work, t = x / p->nm, link = p->link_of[source_memory(s, t) * p->nm + x % p->nm];
+            p->xf_end[x] = run_transfer(s, x, p->xf_tiles_end + x * MAX_TILES, p->xf_start + x, p->xf_channel + x, &work);
+            p->xf_tiles[x] = p->producer[t] < 0 ? 1 : tiles[p->producer[t]];
+            p->chan_free[p->xf_channel[x]] = p->xf_end[x];
+            p->xf_state[x] = XF_DONE;
+            if (p->xf_end[x] > latency) latency = p->xf_end[x];
+            energy += p->xfer_energy[link * p->nt + t];
+            for (i64 i = 0; i < s->ncand; i++)
+                if (p->cand[i] >= p->n) p->key[i] = -1;
+            arrived(s, t, x % p->nm);
+        }
+    }
+    out->latency = latency;
+    out->energy = energy;
+    out->used = used;
+    out->order_len = s->norder;
+}
+
+/* Lifetimes of all buffers of the schedule just simulated; -1 in `first` where there is no buffer. */
+static void fill_lifetimes(const Sim *s, const Result *r, i64 *first, i64 *last) {
+    const Problem *p = s->p;
+    for (i64 x = 0; x < p->nt * p->nm; x++) first[x] = -1;
+    for (i64 t = 0; t < p->nt; t++) {
+        i64 u = p->producer[t], x = t * p->nm + source_memory(s, t);
+        first[x] = u < 0 ? 0 : p->op_start[u];
+        last[x] = u < 0 ? 0 : p->op_end[u];
+    }
+    for (i64 x = 0; x < p->nt * p->nm; x++) {
+        if (p->xf_state[x] != XF_DONE) continue;
+        i64 home = x / p->nm * p->nm + source_memory(s, x / p->nm);
+        first[x] = p->xf_start[x];
+        last[x] = p->xf_end[x];
+        if (p->xf_end[x] > last[home]) last[home] = p->xf_end[x];
+    }
+    for (i64 v = 0; v < p->n; v++)
+        for (i64 e = p->in_ptr[v]; e < p->in_ptr[v + 1]; e++) {
+            i64 x = p->in_tensor[e] * p->nm + memory_of(s, v);
+            if (p->op_end[v] > last[x]) last[x] = p->op_end[v];
+        }
+    for (i64 t = 0; t < p->nt; t++)
+        if (p->sink[t]) last[t * p->nm + p->io_memory] = r->latency;
+}
+
+static PyObject *task_rows(const Problem *p, const Result *r) {
+    PyObject *rows = PyList_New(r->order_len);
+    if (!rows) return NULL;
+    for (i64 i = 0; i < r->order_len; i++) {
+        i64 c = p->order[i], x = c - p->n;
+        PyObject *row;
+        if (c < p->n)
+            row = Py_BuildValue("(LLLLL)", c, (i64)-1, (i64)-1, p->op_start[c], p->op_end[c]);
+        else
+            row = Py_BuildValue("(LLLLL)", x / p->nm, x % p->nm, p->xf_channel[x] % MAX_CHANNELS, p->xf_start[x],
+                                p->xf_end[x]);
+        if (!row) { Py_DECREF(rows); return NULL; }
+        PyList_SET_ITEM(rows, i, row);
+    }
+    return rows;
+}
+
+PyObject *Problem_trace(Problem *p, PyObject *args) {
+    PyObject *modes, *tiles_in;
+    if (!PyArg_ParseTuple(args, "OO", &modes, &tiles_in)) return NULL;
+    i64 *mode, *tiles;
+    if (read_choice(p, modes, tiles_in, &mode, &tiles)) return NULL;
+    Result result;
+    simulate(p, mode, tiles, &result);
+    Sim sim = {p, mode, tiles, 0, 0};
+    i64 *first = zeros(p->nt * p->nm), *last = zeros(p->nt * p->nm);
+    PyObject *rows = NULL, *buffers = NULL, *out = NULL;
+    if (!first || !last || !(rows = task_rows(p, &result)) || !(buffers = PyList_New(0))) goto done;
+    fill_lifetimes(&sim, &result, first, last);
+    for (i64 x = 0; x < p->nt * p->nm; x++) {
+        if (first[x] < 0) continue;
+        PyObject *row = Py_BuildValue("(LLLL)", x / p->nm, x % p->nm, first[x], last[x]);
+        if (!row || PyList_Append(buffers, row)) { Py_XDECREF(row); goto done; }
+        Py_DECREF(row);
+    }
+    out = Py_BuildValue("(LLKOO)", result.latency, result.energy, result.used, rows, buffers);
+done:
+    Py_XDECREF(rows);
+    Py_XDECREF(buffers);
+    PyMem_Free(first);
+    PyMem_Free(last);
+    PyMem_Free(mode);
+    PyMem_Free(tiles);
+    return out;
+}
+
+PyObject *Problem_counts(Problem *p, PyObject *args) {
+    PyObject *tiles_in, *out = NULL;
+    if (!PyArg_ParseTuple(args, "O", &tiles_in)) return NULL;
+    i64 *tiles = read_ints(tiles_in, p->n, "tiles");
+    if (!tiles || !(out = PyList_New(p->in_ptr[p->n]))) goto fail;
+    for (i64 v = 0; v < p->n; v++)
+        for (i64 e = p->in_ptr[v]; e < p->in_ptr[v + 1]; e++) {
+            i64 u = p->producer[p->in_tensor[e]];
+            PyObject *row = PyTuple_New(tiles[v]);
+            if (!row) goto fail;
+            PyList_SET_ITEM(out, e, row);
+            for (i64 k = 0; k < tiles[v]; k++) {
+                i64 need = u < 0 ? 1 : tiles_needed(p, e, v, p->rows[u], k, tiles[v], tiles[u]);
+                PyObject *item = PyLong_FromLongLong(need);
+                if (!item) goto fail;
+                PyTuple_SET_ITEM(row, k, item);
+            }
+        }
+    PyMem_Free(tiles);
+    return out;
+fail:
+    PyMem_Free(tiles);
+    Py_XDECREF(out);
+    return NULL;
+}
