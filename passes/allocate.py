@@ -19,9 +19,9 @@ from itertools import accumulate
 from h4hc.errors import InfeasibleError
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.schedule import Buffer, MemoryUse, Schedule, Task, Wait
+from h4hc.ir.system import System
 from h4hc.passes.core import reuse_waits
 from h4hc.passes.memory import Lifetime, lifetimes, pack
-from h4hc.passes.problem import System
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from h4hc.backends.base import Backend
 from h4hc.errors import ModelError
 from h4hc.ir.compilation import Compilation
-from h4hc.ir.cost import Cost, CostTable, Refusal
+from h4hc.ir.cost import Cost, CostModel, CostTable, Refusal
 from h4hc.ir.graph import Graph, Operator
 from h4hc.ir.workload import Kernel
 
@@ -40,7 +39,7 @@ class Annotate:
         return replace(compilation, costs=cost_table(compilation.graph, compilation.backends, self.cache))
 
 
-def cost_table(graph: Graph, backends: Mapping[str, Backend], cache: dict[Kernel, Row]) -> CostTable:
+def cost_table(graph: Graph, backends: Mapping[str, CostModel], cache: dict[Kernel, Row]) -> CostTable:
     """The costs of all operators of `graph`; raises ModelError if one runs nowhere."""
     rows = []
     for operator in graph.operators:

@@ -8,15 +8,11 @@ reads it (graph outputs in the io memory: to the end of the frame).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from h4hc.ir.system import LifetimeRow, System, Trace
 from h4hc.ir.target import Memory, Target
 from h4hc.passes.core import first_fit, peak_bytes
-from h4hc.passes.problem import System
-
-if TYPE_CHECKING:
-    from h4hc.passes.core.reference import Lifetime as LifetimeRow
-    from h4hc.passes.core.reference import Trace
 
 _CLIMB_STEPS = 400
 _CLIMB_LIMIT = 2000  # buffers

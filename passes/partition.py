@@ -24,10 +24,11 @@ from h4hc.errors import InfeasibleError
 from h4hc.ir.compilation import OBJECTIVES, Baseline, Compilation
 from h4hc.ir.placement import Placement
 from h4hc.ir.schedule import TICK_SECONDS
+from h4hc.ir.system import Simulated, System
 from h4hc.passes.core import Problem
 from h4hc.passes.core.cutting import Weights
 from h4hc.passes.memory import overflowing, oversized
-from h4hc.passes.problem import Simulated, System, build_system, with_spills
+from h4hc.passes.problem import build_system, with_spills
 
 EVALUATIONS = {"fast": 96, "balanced": 800}
 _TILE_SEEDS = (1, 2, 4, 8)

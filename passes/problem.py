@@ -13,19 +13,17 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from h4hc.errors import InfeasibleError
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.cost import Cost, CostTable, Refusal
 from h4hc.ir.graph import Graph, Operator, Tensor
 from h4hc.ir.schedule import TICK_SECONDS
+from h4hc.ir.system import System
 from h4hc.ir.target import Link, Memory, Target
-
-if TYPE_CHECKING:
-    from h4hc.passes.core.reference import Trace
 
 _NATURAL_BYTES = {"int64": 8, "uint64": 8, "complex64": 8, "float64": 8, "complex128": 16, "int32": 4, "uint32": 4,
                   "float32": 4, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2}  # fmt: skip
@@ -47,33 +45,6 @@ def planned_bytes(tensor: Tensor, precision: str) -> int:
     if precision == "int8" and tensor.dtype in _FLOATS:
         return tensor.elements
     return tensor.elements * _NATURAL_BYTES.get(tensor.dtype, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    """The arrays of h4hc.passes.core.reference.Problem, with names: index i of an array is name i of its list."""
-
-    data: dict[str, Any]
-    tensors: tuple[str, ...]
-    devices: tuple[str, ...]
-    memories: tuple[str, ...]
-    mode_costs: tuple[tuple[Cost, ...], ...]  # per operator, in the order of its modes
-    bytes: tuple[int, ...]  # per tensor
-
-    def device_mask(self, names: Iterable[str]) -> int:
-        """Bit mask of the named devices."""
-        wanted = set(names)
-        return sum(1 << index for index, name in enumerate(self.devices) if name in wanted)
-
-
-@dataclass(frozen=True, slots=True)
-class Simulated:
-    """A placement in the indices of `system`, and its trace."""
-
-    system: System
-    modes: tuple[int, ...]
-    tiles: tuple[int, ...]
-    trace: Trace
 
 
 def build_system(compilation: Compilation) -> System:

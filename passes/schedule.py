@@ -18,9 +18,10 @@ from typing import Any
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.graph import Operator
 from h4hc.ir.schedule import Schedule, Task, Wait
+from h4hc.ir.system import Simulated
 from h4hc.ir.target import Link
 from h4hc.passes.core import Problem
-from h4hc.passes.problem import Simulated, used_links
+from h4hc.passes.problem import used_links
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from h4hc.ir.cost import CostTable
+from h4hc.ir.cost import CostModel, CostTable
 from h4hc.ir.graph import Graph
 from h4hc.ir.placement import Placement
 from h4hc.ir.schedule import Schedule
+from h4hc.ir.system import Simulated
 from h4hc.ir.target import Target
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from h4hc.backends.base import Backend
-    from h4hc.passes.problem import Simulated
 
 OBJECTIVES = ("latency", "energy", "edp")
 EFFORTS = ("fast", "balanced")
@@ -73,7 +72,7 @@ class Compilation:
     model: ModelProto
     target: Target
     options: Options
-    backends: Mapping[str, Backend]
+    backends: Mapping[str, CostModel]
     graph: Graph | None = None
     costs: CostTable | None = None
     placement: Placement | None = None

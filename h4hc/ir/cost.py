@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from h4hc.ir.workload import Kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,18 @@ class Refusal:
     """Why a device cannot run a kernel: one phrase for people."""
 
     reason: str
+
+
+class CostModel(Protocol):
+    """The model of one device (see h4hc.backends.base.Backend)."""
+
+    name: str
+    static_watts: float
+    capacity_bytes: int
+    tile_overhead_seconds: float
+
+    def costs(self, kernel: Kernel) -> tuple[Cost, ...] | Refusal:
+        """What `kernel` costs in each mode the device can run it in, or why it cannot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from h4hc.ir.system import LifetimeRow, TaskRow, Trace
 from h4hc.passes.core.cutting import Weights, cut
 
 MAX_TILES = 16
 _MASK = (1 << 64) - 1
 
 Score = tuple[float, float, float]
-Task = tuple[int, int, int, int, int]
-Lifetime = tuple[int, int, int, int]
-Trace = tuple[int, int, int, list[Task], list[Lifetime]]
 
 
 class Problem:
@@ -229,7 +227,7 @@ class _Simulation:
         while self.keys:
             self._step()
 
-    def rows(self) -> list[tuple[int, int, int, int, int]]:
+    def rows(self) -> list[TaskRow]:
         """The tasks in scheduling order (see `Problem.trace`)."""
         n, nm = self.p.n, self.p.nm
         result = []
@@ -241,7 +239,7 @@ class _Simulation:
                 result.append(((c - n) // nm, (c - n) % nm, channel, start, ends[-1]))
         return result
 
-    def lifetimes(self) -> list[Lifetime]:
+    def lifetimes(self) -> list[LifetimeRow]:
         """The buffers by tensor and memory (see `Problem.trace`)."""
         d, nm = self.d, self.p.nm
         spans: dict[tuple[int, int], list[int]] = {}
