@@ -234,7 +234,9 @@ def limit_memory() -> None:
         return
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (int(total * MEMORY_SHARE), hard))
+    share = int(total * MEMORY_SHARE)
+    if hard == resource.RLIM_INFINITY or share < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (share, hard))
 
 
 def main() -> None:

@@ -191,13 +191,14 @@ def _stated_shapes(graph: GraphProto) -> dict[str, tuple[tuple[int, ...], int]]:
 def infer_shapes(model: ModelProto) -> dict[str, tuple[tuple[int, ...], int]]:
     """Shapes by ONNX shape inference from the graph inputs alone, without the file's own value_info.
 
-    Runs on a copy without weight data. A model that inference refuses gives nothing: the functional check
+    Runs on a copy without weight data, and without propagating values: onnx does that element by element, so that
+    one long constant would take gigabytes. A model that inference refuses gives nothing: the functional check
     then decides.
     """
     from onnx import shape_inference
 
     try:
-        inferred = shape_inference.infer_shapes(weightless(model), data_prop=True)
+        inferred = shape_inference.infer_shapes(weightless(model))
     except (shape_inference.InferenceError, ValueError, RuntimeError):
         return {}
     return _stated_shapes(inferred.graph)

@@ -12,7 +12,7 @@ from itertools import accumulate
 from math import prod
 
 from h4hc.verify.document import Buffer, Device, Document, Link, Memory, Operator, Task
-from h4hc.verify.memory import find_handovers
+from h4hc.verify.handovers import find_handovers
 from h4hc.verify.needs import Need, ceil_div, elements_at, everything
 from h4hc.verify.network import Network, Node
 from h4hc.verify.reach import group_needs
