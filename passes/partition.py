@@ -30,7 +30,7 @@ from h4hc.passes.core.cutting import Weights
 from h4hc.passes.memory import overflowing, oversized
 from h4hc.passes.problem import build_system, with_spills
 
-EVALUATIONS = {"fast": 96, "balanced": 800}
+EVALUATIONS = {"fast": 96, "balanced": 500}
 _TILE_SEEDS = (1, 2, 4, 8)
 _BALANCES = (1.0, 1.75, 3.0)
 _PRICE_STEPS = 14
@@ -160,11 +160,11 @@ class _Searcher:
         if len(accelerators) == 1:
             pairs = [(accelerators[0], host) for host in devices if host not in accelerators]
         for first, second in pairs:
-            for weights in self._weights(len(accelerators) > 1):
+            for weights in self._weights(devices, len(accelerators) > 1):
                 yield self._cut(first, second, weights, mask)
 
-    def _weights(self, pairs_accelerators: bool) -> list[Weights]:
-        static = sum(self.system.data["dev_static"])
+    def _weights(self, devices: list[int], pairs_accelerators: bool) -> list[Weights]:
+        static = sum(self.system.data["dev_static"][d] for d in devices)
         if self.objective == 0 and not self.budget:
             return [Weights(balance=balance) for balance in (_BALANCES if pairs_accelerators else (1.0,))]
         energy = Weights(time=static, energy=1.0)

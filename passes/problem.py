@@ -27,6 +27,7 @@ from h4hc.ir.target import Link, Memory, Target
 
 _NATURAL_BYTES = {"int64": 8, "uint64": 8, "complex64": 8, "float64": 8, "complex128": 16, "int32": 4, "uint32": 4,
                   "float32": 4, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2}  # fmt: skip
+_MACS_PER_ELEMENT = 256  # work that one output element stands for in a rank
 _FLOATS = frozenset(["float16", "bfloat16", "float32", "float64"])
 
 
@@ -71,7 +72,7 @@ def build_system(compilation: Compilation) -> System:
     data |= _wiring(graph, index)
     modes, mode_costs = _mode_arrays(costs, devices)
     data |= modes
-    data["rank"] = _upward_ranks(data)
+    data["rank"] = _upward_ranks(graph, data)
     return System(data, tensors, devices, memories, mode_costs, sizes)
 
 
@@ -209,20 +210,23 @@ def _mode_arrays(
     return arrays, tuple(mode_costs)
 
 
-def _upward_ranks(data: dict[str, Any]) -> list[int]:
-    """Longest remaining path per operator with the cheapest mode of each (HEFT's upward rank)."""
+def _upward_ranks(graph: Graph, data: dict[str, Any]) -> list[int]:
+    """Longest remaining path per operator (HEFT's upward rank), in a measure of work that no device decides.
+
+    Ties between tasks are broken the same way whatever devices the target has, so that an accelerator achieves alone
+    what it achieves beside another one that is not used.
+    """
     n = data["operators"]
     ranks = [0] * n
-    mode_ptr, mode_work = data["mode_ptr"], data["mode_work"]
     out_ptr, out_tensor = data["out_ptr"], data["out_tensor"]
     cons_ptr, cons_op = data["cons_ptr"], data["cons_op"]
     for v in range(n - 1, -1, -1):
         longest = 0
-        for i in range(out_ptr[v], out_ptr[v + 1]):
-            tensor = out_tensor[i]
+        for tensor in out_tensor[out_ptr[v] : out_ptr[v + 1]]:
             for reader in cons_op[cons_ptr[tensor] : cons_ptr[tensor + 1]]:
                 longest = max(longest, ranks[reader])
-        ranks[v] = longest + min(mode_work[mode_ptr[v] : mode_ptr[v + 1]])
+        workload = graph.operators[v].kernel.workload
+        ranks[v] = longest + 1 + workload.macs // _MACS_PER_ELEMENT + workload.output_elements
     return ranks
 
 

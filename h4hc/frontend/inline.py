@@ -107,7 +107,12 @@ def _size(function: FunctionProto, sizes: Mapping[Key, tuple[int, int]]) -> tupl
 
 def _check_opset(function: FunctionProto, opset: int) -> None:
     """Refuse a body written for another operator set, unless its operators mean the same in both."""
-    stated = next((o.version for o in function.opset_import if o.domain in {"", "ai.onnx"}), opset)
+    versions = [o.version for o in function.opset_import if o.domain in {"", "ai.onnx"}]
+    if len(versions) > 1:
+        raise ModelError(
+            f"function {quoted(function.name)} imports the standard operator set twice", code="opset"
+        )
+    stated = versions[0] if versions else opset
     if stated == opset:
         return
     for node in function.node:

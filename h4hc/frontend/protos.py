@@ -26,6 +26,8 @@ DTYPES: dict[int, str] = {
     TensorProto.UINT64: "uint64",
 }
 ITEM_BYTES: dict[int, int] = {code: np.dtype(name).itemsize for code, name in DTYPES.items()}
+# Dimensions of a shape that an error shows.
+_SHOWN_DIMS = 16
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 
 # Where a TensorProto without raw_data keeps its elements.
@@ -106,7 +108,10 @@ def type_name(code: int) -> str:
 
 def shape_text(dims: Iterable[object]) -> str:
     """Dimensions as the command line takes them: ``1x3x224x224``."""
-    return "x".join("?" if d is None else str(d) for d in dims) or "scalar"
+    parts = ["?" if d is None else _short(d) for d in dims]
+    if len(parts) > _SHOWN_DIMS:
+        parts[_SHOWN_DIMS:] = ["..."]
+    return "x".join(parts) or "scalar"
 
 
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:

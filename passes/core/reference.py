@@ -167,9 +167,11 @@ class Problem:
         length = 1 if kind < 3 else 1 + random.next() % 8
         last = min(first + length, self.n)
         if kind < 6:
-            device = random.next() % self.nd
-            if not mask >> device & 1:
+            number = random.next()
+            devices = [device for device in range(self.nd) if mask >> device & 1]
+            if not devices:
                 return False
+            device = devices[number % len(devices)]
             changed = [self._place(mode, v, device) for v in range(first, last)]
             return any(changed)
         wanted: int = 1 << (random.next() % 5)

@@ -54,6 +54,17 @@ static i64 clamp_tiles(const Problem *p, i64 v, i64 tiles) {
     return p->rows[v] < tiles ? (p->rows[v] > 1 ? p->rows[v] : 1) : tiles;
 }
 
+/* The (number modulo their count)-th device of `mask`; -1 if there is none. */
+static i64 nth_device(const Problem *p, uint64_t mask, uint64_t number) {
+    i64 count = 0;
+    for (i64 d = 0; d < p->nd; d++) count += mask >> d & 1;
+    if (!count) return -1;
+    i64 skip = (i64)(number % (uint64_t)count);
+    for (i64 d = 0; d < p->nd; d++)
+        if ((mask >> d & 1) && !skip--) return d;
+    return -1;
+}
+
 static int mutate(Problem *p, i64 *mode, i64 *tiles, uint64_t mask, uint64_t *state) {
     uint64_t kind = next_random(state) % 8;
     i64 first = (i64)(next_random(state) % (uint64_t)p->n);
@@ -61,8 +72,8 @@ static int mutate(Problem *p, i64 *mode, i64 *tiles, uint64_t mask, uint64_t *st
     i64 last = first + length < p->n ? first + length : p->n;
     int changed = 0;
     if (kind < 6) {
-        i64 d = (i64)(next_random(state) % (uint64_t)p->nd);
-        if (!(mask >> d & 1)) return 0;
+        i64 d = nth_device(p, mask, next_random(state));
+        if (d < 0) return 0;
         for (i64 v = first; v < last; v++) changed |= place(p, mode, v, d);
         return changed;
     }
