@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -17,13 +18,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for tests.models, in a checkout
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # for tests.models, in a checkout
 
 import onnx
 
 import h4hc
 from h4hc.passes.core import COMPILED
 from tests.models import EXAMPLE, NAMES, unpack
+
+
+def deep_subnet(folder: Path) -> Path:
+    """The example subnet with more transformer blocks: about as many nodes as a large subnet of a search."""
+    program = (ROOT / "examples" / "hybrid_subnet.py").as_posix()
+    path = folder / "hybrid_subnet_deep.onnx"
+    onnx.save(runpy.run_path(program)["build"](depths=(5, 6)), path)
+    return path
 
 
 def weightless(path: Path) -> onnx.ModelProto:
@@ -105,7 +115,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        in_memory([EXAMPLE, *(unpack(model, folder) for model in NAMES)], arguments.runs)
+        in_memory([EXAMPLE, deep_subnet(folder), *(unpack(model, folder) for model in NAMES)], arguments.runs)
         command_line(unpack("mobilevit_xxs", folder), folder, arguments.runs)
     return 0
 

@@ -133,8 +133,8 @@ class Builder:
         )
 
 
-def build(seed: int = 0) -> onnx.ModelProto:
-    """The model, checked, with inferred shapes."""
+def build(seed: int = 0, depths: tuple[int, int] = (2, 2)) -> onnx.ModelProto:
+    """The model, checked, with inferred shapes; `depths` are the transformer blocks of its two stages."""
     b = Builder(np.random.default_rng(seed))
     x = b.node("HardSwish", [b.conv("image", "stem", (3, 16, 3), 2)], "stem.act")
     x = b.mbconv(x, "stage1.0", (16, 24), 2)
@@ -142,9 +142,9 @@ def build(seed: int = 0) -> onnx.ModelProto:
     x = b.mbconv(x, "stage2.0", (24, 48), 2, 5)
     x = b.mbconv(x, "stage2.1", (48, 48), 1)
     x = b.mbconv(x, "stage3.0", (48, 64), 2)
-    x = b.transformer_group(x, "stage3.vit", (64, 12), 2, 4)
+    x = b.transformer_group(x, "stage3.vit", (64, 12), depths[0], 4)
     x = b.mbconv(x, "stage4.0", (64, 96), 2, 5)
-    x = b.transformer_group(x, "stage4.vit", (96, 6), 2, 6)
+    x = b.transformer_group(x, "stage4.vit", (96, 6), depths[1], 6)
     x = b.node("HardSwish", [b.conv(x, "head", (96, 192, 1))], "head.act")
     x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "pool")], "flatten")
     weight, bias = (

@@ -47,6 +47,7 @@ from h4hc.passes.regions import REDUCTIONS, Region, norm_kind, normalising_regio
 
 VIEWS = frozenset(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"])
 _VIEW_CANDIDATES = VIEWS | frozenset(["Cast", "CastLike", "Transpose", "Expand", "Concat"])
+_INT8 = Precision(8, 8)
 _PROLOGUES = frozenset(["DequantizeLinear", "Expand", "Pad"])
 _ARITHMETIC = frozenset(
     [
@@ -149,6 +150,8 @@ class Fuser:
                     self.group_of[output] = group
 
     def _with_prologues(self, nodes: Iterable[Node]) -> list[Node]:
+        if not self.prologues:
+            return list(nodes)
         result: list[Node] = []
         for node in nodes:
             for name in node.inputs:
@@ -496,6 +499,6 @@ def _lower_view(graph: NodeGraph, node: Node, produced: dict[str, Position]) -> 
 
 def _precision(graph: NodeGraph, group: Group, precision: str) -> Precision:
     if precision == "int8":
-        return Precision(8, 8)
+        return _INT8
     bits = _ELEMENT_BITS.get(graph.dtype(group.tail), 8)
     return Precision(bits, bits)

@@ -30,7 +30,7 @@ from h4hc.passes.core.cutting import Weights
 from h4hc.passes.memory import overflowing, oversized
 from h4hc.passes.problem import build_system, with_spills
 
-EVALUATIONS = {"fast": 96, "balanced": 500}
+EVALUATIONS = {"fast": 64, "balanced": 500}
 _TILE_SEEDS = (1, 2, 4, 8)
 _BALANCES = (1.0, 1.75, 3.0)
 _PRICE_STEPS = 14
