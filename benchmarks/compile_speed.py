@@ -32,7 +32,7 @@ def deep_subnet(folder: Path) -> Path:
     """The example subnet with more transformer blocks: about as many nodes as a large subnet of a search."""
     program = (ROOT / "examples" / "hybrid_subnet.py").as_posix()
     path = folder / "hybrid_subnet_deep.onnx"
-    onnx.save(runpy.run_path(program)["build"](depths=(5, 6)), path)
+    onnx.save(runpy.run_path(program)["build"](depths=(5, 5)), path)
     return path
 
 
