@@ -197,7 +197,7 @@ def block_mac_cycles(array: Array, layer: Layer, block: Block) -> float:
 
 def _depth_beats(array: Array, layer: Layer) -> int:
     """Cycles per micro-block of a step through the channels; a wide array leaves out missing channels."""
-    return max(1, min(layer.in_c, array.step) // DOT) if array.wide else array.step // DOT
+    return _ceil(min(layer.in_c, array.step), DOT) if array.wide else array.step // DOT
 
 
 def micro_block(array: Array, layer: Layer) -> UBlock:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from backend_helpers import one_device
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from h4hc.backends import load_backends, load_target, target_names
@@ -93,6 +93,7 @@ def by_mode(backend: Backend, workload: Workload) -> dict[str, Cost]:
 @pytest.mark.parametrize("name", DISTINCT)
 @settings(max_examples=150, deadline=None)
 @given(kernel=kernels)
+@example(kernel=Kernel(Conv(1, 50, 24, 27, 33, 26, 26, 2, 8)))  # channels that fill no whole beat
 def test_costs_are_sound(name: str, kernel: Kernel) -> None:
     backend = BACKENDS[name]
     found = backend.costs(kernel)

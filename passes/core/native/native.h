@@ -25,7 +25,7 @@ typedef struct {
     double *dev_static;
     /* scratch */
     i64 *op_wait, *op_start, *op_end, *op_tiles_end, *xf_state, *xf_tiles_end, *xf_tiles, *xf_start,
-        *xf_end, *xf_channel, *dev_free, *chan_free, *cand, *key, *order;
+        *xf_end, *xf_channel, *dev_free, *chan_free, *key, *child, *sibling, *late, *ready, *order;
     i64 *resident, *best_mode, *best_tiles;
 } Problem;
 
@@ -43,7 +43,6 @@ enum { XF_NONE = 0, XF_READY = 1, XF_DONE = 2 };
 typedef struct {
     Problem *p;
     const i64 *mode, *tiles;
-    i64 ncand, norder;
 } Sim;
 
 /* problem.c */

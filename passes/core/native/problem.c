@@ -45,8 +45,8 @@ static void Problem_dealloc(Problem *p) {
                   p->cons_ptr, p->cons_op, p->sink, p->out_ptr, p->out_tensor, p->dev_memory, p->dev_overhead,
                   p->dev_capacity, p->link_of, p->link_channels, p->link_overhead, p->xfer_work, p->xfer_energy,
                   p->op_wait, p->op_start, p->op_end, p->op_tiles_end, p->xf_state, p->xf_tiles_end, p->xf_tiles,
-                  p->xf_start, p->xf_end, p->xf_channel, p->dev_free, p->chan_free, p->cand, p->key, p->order,
-                  p->resident, p->best_mode, p->best_tiles};
+                  p->xf_start, p->xf_end, p->xf_channel, p->dev_free, p->chan_free, p->key, p->child,
+                  p->sibling, p->late, p->ready, p->order, p->resident, p->best_mode, p->best_tiles};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) PyMem_Free(all[i]);
     PyMem_Free(p->dev_static);
     Py_TYPE(p)->tp_free((PyObject *)p);
@@ -127,8 +127,11 @@ static int Problem_init(Problem *p, PyObject *args, PyObject *kwargs) {
     SCRATCH(xf_channel, p->nt * p->nm);
     SCRATCH(dev_free, p->nd);
     SCRATCH(chan_free, p->nl * MAX_CHANNELS);
-    SCRATCH(cand, p->n + p->nt * p->nm);
     SCRATCH(key, p->n + p->nt * p->nm);
+    SCRATCH(child, p->n + p->nt * p->nm);
+    SCRATCH(sibling, p->n + p->nt * p->nm);
+    SCRATCH(late, p->nd + p->nl);
+    SCRATCH(ready, p->nd + p->nl);
     SCRATCH(order, p->n + p->nt * p->nm);
     SCRATCH(resident, p->nd);
     SCRATCH(best_mode, p->n);

@@ -59,16 +59,28 @@ static i64 run_operator(const Sim *s, i64 v, i64 free, i64 *tile_end, i64 *start
     return now;
 }
 
-static i64 run_transfer(const Sim *s, i64 x, i64 *tile_end, i64 *start, i64 *channel, i64 *out_work) {
+static i64 transfer_link(const Sim *s, i64 x) {
+    return s->p->link_of[source_memory(s, x / s->p->nm) * s->p->nm + x % s->p->nm];
+}
+
+static i64 transfer_work(const Sim *s, i64 x) {
     const Problem *p = s->p;
-    i64 t = x / p->nm, mem = x % p->nm, u = p->producer[t];
-    i64 link = p->link_of[source_memory(s, t) * p->nm + mem];
-    i64 tiles = u < 0 ? 1 : s->tiles[u];
-    i64 work = p->xfer_work[link * p->nt + t] + (tiles - 1) * p->link_overhead[link];
-    i64 best = 0;
-    for (i64 c = 1; c < p->link_channels[link]; c++)
-        if (p->chan_free[link * MAX_CHANNELS + c] < p->chan_free[link * MAX_CHANNELS + best]) best = c;
-    i64 now = p->chan_free[link * MAX_CHANNELS + best];
+    i64 t = x / p->nm, link = transfer_link(s, x), u = p->producer[t], tiles = u < 0 ? 1 : s->tiles[u];
+    return p->xfer_work[link * p->nt + t] + (tiles - 1) * p->link_overhead[link];
+}
+
+/* The channel of `link` that is free first. */
+static i64 first_channel(const Problem *p, i64 link) {
+    i64 best = link * MAX_CHANNELS;
+    for (i64 c = best + 1; c < link * MAX_CHANNELS + p->link_channels[link]; c++)
+        if (p->chan_free[c] < p->chan_free[best]) best = c;
+    return best;
+}
+
+/* Run the chunks of transfer x from time `free`; returns the end. */
+static i64 run_transfer(const Sim *s, i64 x, i64 free, i64 *tile_end, i64 *start) {
+    const Problem *p = s->p;
+    i64 u = p->producer[x / p->nm], tiles = u < 0 ? 1 : s->tiles[u], work = transfer_work(s, x), now = free;
     for (i64 k = 0; k < tiles; k++) {
         i64 begin = now;
         if (u >= 0 && p->op_tiles_end[u * MAX_TILES + k] > begin) begin = p->op_tiles_end[u * MAX_TILES + k];
@@ -76,14 +88,89 @@ static i64 run_transfer(const Sim *s, i64 x, i64 *tile_end, i64 *start, i64 *cha
         now = begin + (work * (k + 1) / tiles - work * k / tiles);
         tile_end[k] = now;
     }
-    *channel = link * MAX_CHANNELS + best;
-    *out_work = work;
     return now;
 }
 
+/* --- candidates ------------------------------------------------------------------------------ */
+/* The candidate that can run without stalling first goes next. That time is the later of when its queue is free and
+ * of a time that its inputs set once (`key`), so two heaps per queue do: candidates that the queue waits for, by
+ * time, and those that wait for the queue, by rank. A queue is a device, or a link after the devices; candidate c is
+ * operator c, or transfer c - n. Pairing heaps: `child` and `sibling` are lists threaded through the candidates. */
+
+#define WAITED_FOR INT64_MIN
+
+static int before(const Problem *p, i64 a, i64 b) {
+    if (p->key[a] != p->key[b]) return p->key[a] < p->key[b];
+    i64 ra = a < p->n ? p->rank[a] : INT64_MAX, rb = b < p->n ? p->rank[b] : INT64_MAX;
+    return ra != rb ? ra > rb : a < b;
+}
+
+static i64 meld(const Problem *p, i64 a, i64 b) {
+    if (a < 0) return b;
+    if (b < 0) return a;
+    if (before(p, b, a)) { i64 c = a; a = b; b = c; }
+    p->sibling[b] = p->child[a];
+    p->child[a] = b;
+    return a;
+}
+
+static i64 without_first(const Problem *p, i64 first) {
+    i64 pairs = -1, root = -1, a = p->child[first];
+    while (a >= 0) {
+        i64 b = p->sibling[a], next = b < 0 ? -1 : p->sibling[b];
+        i64 pair = meld(p, a, b);
+        p->sibling[pair] = pairs;
+        pairs = pair;
+        a = next;
+    }
+    while (pairs >= 0) {
+        i64 next = p->sibling[pairs];
+        root = meld(p, root, pairs);
+        pairs = next;
+    }
+    return root;
+}
+
 static void candidate(Sim *s, i64 c) {
-    s->p->key[s->ncand] = -1;
-    s->p->cand[s->ncand++] = c;
+    const Problem *p = s->p;
+    i64 scratch[MAX_TILES], start, queue;
+    if (c < p->n) {
+        i64 m = p->mode_ptr[c] + s->mode[c];
+        queue = p->mode_device[m];
+        p->key[c] = run_operator(s, c, 0, scratch, &start) - p->mode_work[m] - (s->tiles[c] - 1) * p->dev_overhead[queue];
+    } else {
+        queue = p->nd + transfer_link(s, c - p->n);
+        p->key[c] = run_transfer(s, c - p->n, 0, scratch, &start) - transfer_work(s, c - p->n);
+    }
+    p->child[c] = -1;
+    p->late[queue] = meld(p, p->late[queue], c);
+}
+
+/* Take the next candidate out of the heaps; -1 if there is none. */
+static i64 next_candidate(Sim *s) {
+    Problem *p = s->p;
+    i64 best = -1, best_queue = -1, best_time = 0;
+    for (i64 q = 0; q < p->nd + p->nl; q++) {
+        i64 free = q < p->nd ? p->dev_free[q] : p->chan_free[first_channel(p, q - p->nd)];
+        while (p->late[q] >= 0 && p->key[p->late[q]] <= free) {
+            i64 c = p->late[q];
+            p->late[q] = without_first(p, c);
+            p->key[c] = WAITED_FOR;
+            p->child[c] = -1;
+            p->ready[q] = meld(p, p->ready[q], c);
+        }
+        i64 c = p->ready[q] >= 0 ? p->ready[q] : p->late[q];
+        if (c < 0) continue;
+        i64 time = p->ready[q] >= 0 ? free : p->key[c];
+        if (best < 0 || time < best_time) { best = c; best_queue = q; best_time = time; continue; }
+        if (time > best_time) continue;
+        i64 a = c < p->n ? p->rank[c] : INT64_MAX, b = best < p->n ? p->rank[best] : INT64_MAX;
+        if (a > b || (a == b && c < best)) { best = c; best_queue = q; }
+    }
+    if (best < 0) return -1;
+    i64 *heap = p->ready[best_queue] >= 0 ? p->ready : p->late;
+    heap[best_queue] = without_first(p, best);
+    return best;
 }
 
 /* Tensor t is (or starts to be) available in memory `mem`: wake its readers there. */
@@ -110,74 +197,48 @@ static void produced(Sim *s, i64 t) {
     }
 }
 
+static void commit_operator(Sim *s, i64 v, Result *out) {
+    Problem *p = s->p;
+    i64 m = p->mode_ptr[v] + s->mode[v], d = p->mode_device[m];
+    p->op_end[v] = run_operator(s, v, p->dev_free[d], p->op_tiles_end + v * MAX_TILES, p->op_start + v);
+    p->dev_free[d] = p->op_end[v];
+    if (p->op_end[v] > out->latency) out->latency = p->op_end[v];
+    out->energy += p->mode_energy[m];
+    out->used |= (uint64_t)1 << d;
+    for (i64 i = p->out_ptr[v]; i < p->out_ptr[v + 1]; i++) produced(s, p->out_tensor[i]);
+}
+
+static void commit_transfer(Sim *s, i64 x, Result *out) {
+    Problem *p = s->p;
+    i64 t = x / p->nm, link = transfer_link(s, x), channel = first_channel(p, link);
+    p->xf_end[x] = run_transfer(s, x, p->chan_free[channel], p->xf_tiles_end + x * MAX_TILES, p->xf_start + x);
+    p->xf_channel[x] = channel;
+    p->xf_tiles[x] = p->producer[t] < 0 ? 1 : s->tiles[p->producer[t]];
+    p->chan_free[channel] = p->xf_end[x];
+    p->xf_state[x] = XF_DONE;
+    if (p->xf_end[x] > out->latency) out->latency = p->xf_end[x];
+    out->energy += p->xfer_energy[link * p->nt + t];
+    arrived(s, t, x % p->nm);
+}
+
 void simulate(Problem *p, const i64 *mode, const i64 *tiles, Result *out) {
-    Sim sim = {p, mode, tiles, 0, 0}, *s = &sim;
-    i64 latency = 0, energy = 0, scratch[MAX_TILES];
-    uint64_t used = 0;
+    Sim sim = {p, mode, tiles}, *s = &sim;
+    memset(out, 0, sizeof(*out));
     memset(p->xf_state, 0, sizeof(i64) * (size_t)(p->nt * p->nm));
     memset(p->dev_free, 0, sizeof(i64) * (size_t)p->nd);
     memset(p->chan_free, 0, sizeof(i64) * (size_t)(p->nl * MAX_CHANNELS));
+    for (i64 q = 0; q < p->nd + p->nl; q++) p->late[q] = p->ready[q] = -1;
     for (i64 v = 0; v < p->n; v++) {
         p->op_wait[v] = p->in_ptr[v + 1] - p->in_ptr[v];
         if (!p->op_wait[v]) candidate(s, v);
     }
     for (i64 t = 0; t < p->nt; t++)
         if (p->producer[t] < 0) produced(s, t);
-    while (s->ncand) {
-        i64 pick = -1;
-        for (i64 i = 0; i < s->ncand; i++) {
-            i64 c = p->cand[i], start, channel, work;
-            if (p->key[i] < 0) {
-                if (c < p->n) {
-                    i64 m = p->mode_ptr[c] + mode[c], d = p->mode_device[m];
-                    i64 end = run_operator(s, c, p->dev_free[d], scratch, &start);
-                    p->key[i] = end - p->mode_work[m] - (tiles[c] - 1) * p->dev_overhead[d];
-                } else {
-                    i64 end = run_transfer(s, c - p->n, scratch, &start, &channel, &work);
-                    p->key[i] = end - work;
-                }
-            }
-            if (pick < 0 || p->key[i] < p->key[pick]) { pick = i; continue; }
-            if (p->key[i] == p->key[pick]) {
-                i64 a = c < p->n ? p->rank[c] : INT64_MAX, b = p->cand[pick];
-                i64 rb = b < p->n ? p->rank[b] : INT64_MAX;
-                if (a > rb || (a == rb && c < b)) pick = i;
-            }
-        }
-        i64 c = p->cand[pick];
-        s->ncand--;
-        p->cand[pick] = p->cand[s->ncand];
-        p->key[pick] = p->key[s->ncand];
-        p->order[s->norder++] = c;
-        if (c < p->n) {
-            i64 m = p->mode_ptr[c] + mode[c], d = p->mode_device[m];
-            p->op_end[c] = run_operator(s, c, p->dev_free[d], p->op_tiles_end + c * MAX_TILES, p->op_start + c);
-            p->dev_free[d] = p->op_end[c];
-            if (p->op_end[c] > latency) latency = p->op_end[c];
-            energy += p->mode_energy[m];
-            used |= (uint64_t)1 << d;
-            for (i64 i = 0; i < s->ncand; i++) {
-                i64 o = p->cand[i];
-                if (o < p->n && p->mode_device[p->mode_ptr[o] + mode[o]] == d) p->key[i] = -1;
-            }
-            for (i64 i = p->out_ptr[c]; i < p->out_ptr[c + 1]; i++) produced(s, p->out_tensor[i]);
-        } else {
-            i64 x = c - p->n, work, t = x / p->nm, link = p->link_of[source_memory(s, t) * p->nm + x % p->nm];
-            p->xf_end[x] = run_transfer(s, x, p->xf_tiles_end + x * MAX_TILES, p->xf_start + x, p->xf_channel + x, &work);
-            p->xf_tiles[x] = p->producer[t] < 0 ? 1 : tiles[p->producer[t]];
-            p->chan_free[p->xf_channel[x]] = p->xf_end[x];
-            p->xf_state[x] = XF_DONE;
-            if (p->xf_end[x] > latency) latency = p->xf_end[x];
-            energy += p->xfer_energy[link * p->nt + t];
-            for (i64 i = 0; i < s->ncand; i++)
-                if (p->cand[i] >= p->n) p->key[i] = -1;
-            arrived(s, t, x % p->nm);
-        }
+    for (i64 c = next_candidate(s); c >= 0; c = next_candidate(s)) {
+        p->order[out->order_len++] = c;
+        if (c < p->n) commit_operator(s, c, out);
+        else commit_transfer(s, c - p->n, out);
     }
-    out->latency = latency;
-    out->energy = energy;
-    out->used = used;
-    out->order_len = s->norder;
 }
 
 /* Lifetimes of all buffers of the schedule just simulated; -1 in `first` where there is no buffer. */
@@ -229,7 +290,7 @@ PyObject *Problem_trace(Problem *p, PyObject *args) {
     if (read_choice(p, modes, tiles_in, &mode, &tiles)) return NULL;
     Result result;
     simulate(p, mode, tiles, &result);
-    Sim sim = {p, mode, tiles, 0, 0};
+    Sim sim = {p, mode, tiles};
     i64 *first = zeros(p->nt * p->nm), *last = zeros(p->nt * p->nm);
     PyObject *rows = NULL, *buffers = NULL, *out = NULL;
     if (!first || !last || !(rows = task_rows(p, &result)) || !(buffers = PyList_New(0))) goto done;
