@@ -6,7 +6,8 @@ Rules:
 1. Each backend is asked once per distinct kernel; answers are kept for as long as the backends are, so a search
    that reuses them pays for a kernel once.
 2. A device that cannot run a kernel gives its reason; the reason is kept.
-3. An operator that no device can run is an error that names it and every device's reason. No cost is invented.
+3. A graph of more than `MAX_OPERATORS` operators, fused, is refused: it would be planned for minutes.
+4. An operator that no device can run is an error that names it and every device's reason. No cost is invented.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from h4hc.ir.compilation import Compilation
 from h4hc.ir.cost import Cost, CostModel, CostTable, Refusal
 from h4hc.ir.graph import Graph, Operator
 from h4hc.ir.workload import Kernel
+
+MAX_OPERATORS = 30_000
 
 Row = Mapping[str, tuple[Cost, ...] | Refusal]
 
@@ -36,6 +39,13 @@ class Annotate:
         """Provide `costs`."""
         if compilation.graph is None:
             raise ValueError("annotate needs a graph")
+        if len(compilation.graph.operators) > MAX_OPERATORS:
+            raise ModelError(
+                f"{compilation.source.name} has {len(compilation.graph.operators)} operators after fusion, "
+                f"the limit is {MAX_OPERATORS}",
+                code="too-large",
+                hint="compile it in parts",
+            )
         return replace(compilation, costs=cost_table(compilation.graph, compilation.backends, self.cache))
 
 

@@ -18,8 +18,11 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     What stands there is replaced only if it is an empty folder or an untouched bundle.
     """
     # A link to a folder stays a link: what it points to is replaced.
-    folder = Path(os.path.realpath(folder))
-    check_replaceable(folder)
+    try:
+        folder = Path(os.path.realpath(folder))
+        check_replaceable(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     created = _create_parents(folder)
     try:
         temporary = folder.with_name(f".{folder.name[:64]}.{secrets.token_hex(4)}")
@@ -46,20 +49,27 @@ def check_replaceable(folder: Path) -> None:
         raise OptionError(
             f"{folder}: is a file", code="output-not-a-folder", hint="choose another output folder"
         )
+    if Path.cwd().is_relative_to(folder):
+        # Replacing it would leave this process, and the shell that started it, nowhere.
+        raise OptionError(
+            f"{folder}: is the working folder or above it",
+            code="output-in-use",
+            hint="name a folder inside it",
+        )
+    manifest = read_manifest(folder)
+    if manifest is None:
+        if any(folder.iterdir()):
+            raise OptionError(
+                f"{folder}: the folder is not empty and is not a bundle",
+                code="output-not-a-bundle",
+                hint="choose a new or empty output folder",
+            )
+        return
     present = {
         Path(parent, name).relative_to(folder).as_posix()
         for parent, folders, names in os.walk(folder)
         for name in (*names, *(f for f in folders if Path(parent, f).is_symlink()))
     }
-    if not present:
-        return
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise OptionError(
-            f"{folder}: the folder is not empty and is not a bundle",
-            code="output-not-a-bundle",
-            hint="choose a new or empty output folder",
-        )
     foreign = sorted(present - set(manifest["files"]) - {MANIFEST})
     if foreign:
         raise OptionError(

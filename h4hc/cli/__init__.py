@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
-from typing import Any
+import threading
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
-from h4hc.errors import H4hcError
+from h4hc.errors import H4hcError, one_line
 
 # name -> (module, one-line help); the help stands here so that `h4hc --help` imports no command.
 COMMANDS = {
@@ -17,6 +20,10 @@ COMMANDS = {
     "report": ("h4hc.cli.report", "Summarise a bundle, or write its HTML report again."),
     "targets": ("h4hc.cli.targets", "List, show and validate targets."),
 }
+
+
+# Characters of an error that are shown: enough for any message of ours, not for what a file may put into one.
+_SHOWN = 600
 
 
 class LazyGroup(click.Group):
@@ -41,11 +48,33 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            used = error.ctx or ctx
+            _fail(ctx, f"{error.format_message()}; see {used.command_path} --help", error.exit_code)
         except H4hcError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(error.exit_code)
+            _fail(ctx, str(error), error.exit_code)
+        except MemoryError:
+            if ctx.params.get("debug"):
+                raise
+            _fail(ctx, "the model takes more memory than there is; compile it in parts", H4hcError.exit_code)
+
+
+def _fail(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
+    """Say on one line of bearable length what is wrong, and leave."""
+    text = one_line(message)
+    if len(text) > _SHOWN:
+        text = f"{text[: _SHOWN - 200]} ... {text[-195:]}"
+    click.echo(f"error: {text}", err=True)
+    ctx.exit(exit_code)
+
+
+def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave by way of an exception, so that half-written folders are removed."""
+    raise SystemExit(128 + number)
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,3 +84,5 @@ def main(debug: bool) -> None:
     """Compile neural networks for an NPU and a compute-in-memory accelerator side by side."""
     if not debug:
         sys.tracebacklimit = 0
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)

@@ -16,6 +16,7 @@ from h4hc.ir.schedule import TICK_SECONDS
 if TYPE_CHECKING:
     from h4hc.compiler import Pass
 
+_LONGEST_BUDGET = 86_400.0
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
@@ -78,7 +79,7 @@ def command(  # the parameters are the command's options
         raise click.UsageError("Missing argument 'MODEL'.")
     options = Options(
         objective=objective,
-        budget_seconds=parse_time(budget) if budget else None,
+        budget_seconds=None if budget is None else parse_time(budget),
         effort=effort,
         precision=precision,
         shapes=dict(parse_shape(text) for text in shapes),
@@ -154,13 +155,19 @@ def parse_time(text: str) -> float:
         seconds = float(number) * _SECONDS[unit]
     except (ValueError, KeyError):
         raise OptionError(
-            f"'{text}' is not a time", code="option", hint="write a number and a unit, for example 20ms"
+            f"{_shown(text)} is not a time", code="option", hint="write a number and a unit, for example 20ms"
         ) from None
-    if not 0 < seconds < float("inf"):
+    if not 0 < seconds <= _LONGEST_BUDGET:
         raise OptionError(
-            f"the latency budget '{text}' must be positive", code="option", hint="for example 20ms"
+            f"the latency budget {_shown(text)} is out of range",
+            code="option",
+            hint="it must be positive and at most a day, for example 20ms",
         )
     return seconds
+
+
+def _shown(text: str) -> str:
+    return f"'{text}'" if len(text) <= 60 else f"'{text[:57]}...'"
 
 
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
@@ -172,6 +179,6 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
         shape = ()
     if not separator or not name or not shape or any(extent < 1 for extent in shape):
         raise OptionError(
-            f"'{text}' is not a shape", code="option", hint="write NAME=1x3x224x224 with positive extents"
+            f"{_shown(text)} is not a shape", code="option", hint="write NAME=1x3x224x224 with positive extents"
         )
     return name, shape

@@ -23,6 +23,8 @@ def check_versions(model: ModelProto) -> int:
     """
     versions: dict[str, int] = {}
     for item in model.opset_import:
+        if not isinstance(item.domain, str):
+            raise ModelError(f"the domain {quoted(item.domain)} is not UTF-8", code="name")
         if item.domain == "ai.onnx":
             item.domain = ""
         if item.domain in versions:
@@ -70,6 +72,20 @@ def check_counts(model: ModelProto, limits: Limits) -> None:
             code="unsupported-type",
             hint="store the weights as dense tensors",
         )
+
+
+def check_metadata(model: ModelProto) -> None:
+    """Refuse metadata, which the bundle hands on, that is not text."""
+    graph = model.graph
+    bodies = (node for function in model.functions for node in function.node)
+    for item in (model, graph, *graph.node, *bodies):
+        for entry in item.metadata_props:
+            if not isinstance(entry.key, str) or not isinstance(entry.value, str):
+                raise ModelError(
+                    f"the model's metadata {quoted(entry.key)} is not UTF-8",
+                    code="name",
+                    hint="remove it from metadata_props",
+                )
 
 
 def check_name(name: object, what: str, limits: Limits) -> str:

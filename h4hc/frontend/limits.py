@@ -10,16 +10,17 @@ class Limits:
     """Caps that keep a hostile model from eating time or memory. Sizes are in bytes.
 
     `plain_bytes` is what a file may hold besides bulk data before its `fields` are counted.
-    `nodes` counts after function inlining. `weight_bytes` is the sum over all initializers,
+    `nodes` counts after function inlining. `weight_bytes` is the sum over all initializers and
+    constants (a bundle takes three times as much memory while it is made),
     `tensor_bytes` the size of any one tensor that the model computes. Integer results up to
     `fold_bytes`, and float results up to `fold_floats` elements, are computed at compile time;
     once `fold_total` is used up, only those up to a kibibyte.
     """
 
-    file_bytes: int = 2**31 - 1
+    file_bytes: int = 700_000_000
     plain_bytes: int = 16 * 2**20
     fields: int = 8_000_000
-    weight_bytes: int = 1_800_000_000
+    weight_bytes: int = 600_000_000
     tensor_bytes: int = 2**30
     nodes: int = 200_000
     initializers: int = 200_000

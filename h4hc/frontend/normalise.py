@@ -22,6 +22,7 @@ from h4hc.frontend.check import (
     check_boundary,
     check_counts,
     check_initializers,
+    check_metadata,
     check_name,
     check_node_names,
     check_versions,
@@ -55,6 +56,7 @@ def normalise_in_place(
     check_boundary(model, limits)
     check_name(model.graph.name, "graph", limits)
     check_node_names(model.graph.node, limits)
+    check_metadata(model)
     graph = model.graph
     protos, constants = structure.lift_constants(inline_functions(model, opset, limits))
     if len(protos) > limits.nodes:

@@ -3,12 +3,16 @@
 
 /* --- first fit -------------------------------------------------------------------------------- */
 
-typedef struct { i64 offset, end; } Span;
+typedef struct { i64 offset, end, born, died; } Span;
 
-static int compare_spans(const void *a, const void *b) {
-    const Span *x = a, *y = b;
-    if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
-    return x->end < y->end ? -1 : x->end > y->end;
+/* The first of `count` spans in order of their offsets that starts above `offset`. */
+static i64 above(const Span *spans, i64 count, i64 offset) {
+    i64 low = 0;
+    while (low < count) {
+        i64 middle = low + (count - low) / 2;
+        if (spans[middle].offset > offset) count = middle; else low = middle + 1;
+    }
+    return low;
 }
 
 PyObject *first_fit(PyObject *self, PyObject *args) {
@@ -24,17 +28,13 @@ PyObject *first_fit(PyObject *self, PyObject *args) {
     PyObject *out = NULL;
     if (!spans) goto done;
     for (i64 i = 0; i < n; i++) {
-        i64 b = order[i], count = 0, at = 0;
+        i64 b = order[i], at = 0;
         if (b < 0 || b >= n) { PyErr_SetString(PyExc_ValueError, "order out of range"); goto done; }
-        for (i64 j = 0; j < i; j++) {
-            i64 o = order[j];
-            if (starts[o] < ends[b] && starts[b] < ends[o]) spans[count++] = (Span){offsets[o], offsets[o] + sizes[o]};
-        }
-        qsort(spans, (size_t)count, sizeof(Span), compare_spans);
-        for (i64 j = 0; j < count; j++) {
-            if (spans[j].offset - at >= sizes[b]) break;
-            if (spans[j].end > at) at = spans[j].end;
-        }
+        for (i64 j = 0; j < i && spans[j].offset - at < sizes[b]; j++)
+            if (spans[j].born < ends[b] && starts[b] < spans[j].died && spans[j].end > at) at = spans[j].end;
+        i64 place = above(spans, i, at);
+        memmove(spans + place + 1, spans + place, sizeof(Span) * (size_t)(i - place));
+        spans[place] = (Span){at, at + sizes[b], starts[b], ends[b]};
         offsets[b] = at;
     }
     out = ints_to_list(offsets, n);
