@@ -179,6 +179,8 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
         shape = ()
     if not separator or not name or not shape or any(extent < 1 for extent in shape):
         raise OptionError(
-            f"{_shown(text)} is not a shape", code="option", hint="write NAME=1x3x224x224 with positive extents"
+            f"{_shown(text)} is not a shape",
+            code="option",
+            hint="write NAME=1x3x224x224 with positive extents",
         )
     return name, shape
