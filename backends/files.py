@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +49,7 @@ def target_path(name_or_path: str | Path) -> Path:
         return FOLDER / "targets" / f"{text}.yaml"
     path = Path(name_or_path)
     looks_like_path = path.suffix in (".yaml", ".yml", ".json") or len(path.parts) > 1
-    if path.is_file() or looks_like_path:
+    if looks_like_path or os.path.isfile(path):  # Path.is_file raises on a name that is too long
         return path
     raise TargetError(
         f"there is no target called {text}",
@@ -89,10 +91,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise TargetError(f"{path}: cannot be read: {error.strerror}", code="unreadable-target") from None
+        regular = stat.S_ISREG(path.stat().st_mode)  # opening a FIFO would wait for a writer
+        raw = b""
+        if regular:
+            with path.open("rb") as file:
+                raw = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise TargetError(f"{path}: cannot be read: {reason}", code="unreadable-target") from None
+    if not regular:
+        raise TargetError(f"{path}: is not a regular file", code="unreadable-target")
     if len(raw) > MAX_FILE_BYTES:
         raise TargetError(f"{path}: is larger than {MAX_FILE_BYTES} bytes", code="target-too-large")
     try:

@@ -190,7 +190,7 @@ def test_unknown_target_suggests_the_nearest() -> None:
 def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="cannot be read"):
         load_target(tmp_path / "none.yaml")
-    with pytest.raises(TargetError, match="cannot be read"):
+    with pytest.raises(TargetError, match="is not a regular file"):
         load_target(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"name: \xff")
     with pytest.raises(TargetError, match="is not UTF-8 text"):
