@@ -231,3 +231,51 @@ def test_bad_input_is_one_line_exit_code_2_and_leaves_nothing(
     assert lines[0].startswith("error: ")
     assert BAD[case] in lines[0]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "secret.bin") == ["in"]
+
+
+# --- rough use ------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    result = run("compile", small(tmp_path), "-o", tmp_path / "precious")
+    assert result.exit_code == 2
+    assert "is not a bundle" in result.output
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
+
+
+def test_metadata_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    path = small(tmp_path)
+    # metadata_props (field 14) of the model: an entry whose key is one byte that is not UTF-8
+    path.write_bytes(path.read_bytes() + bytes([14 << 3 | 2, 3, 1 << 3 | 2, 1, 0xFF]))
+    result = run("compile", path, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_a_long_graph_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("h4hc.passes.annotate.MAX_OPERATORS", 0)
+    result = run("compile", small(tmp_path), "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "the limit is 0" in result.output
+
+
+def test_a_terminated_compilation_leaves_nothing_behind(tmp_path: Path) -> None:
+    """SIGTERM while the bundle is written: no bundle, and no temporary folder beside it."""
+    import subprocess
+    import sys
+
+    program = (
+        "import os, signal\n"
+        "from h4hc.__main__ import run\n"
+        "os.replace = os.rename = lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "run()\n"
+    )
+    arguments = ["compile", str(small(tmp_path)), "-o", str(tmp_path / "out"), "-q"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode not in (0, 2)
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small.onnx"]
