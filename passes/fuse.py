@@ -134,8 +134,8 @@ class Fuser:
 
     def _start(self, node: Node, region: Region | None = None, kind: str = "") -> Group:
         nodes = self._with_prologues(region.nodes if region else (node,))
-        tail = region.output if region else node.outputs[0]
-        exits = [tail] if region else [output for output in node.outputs if output]
+        exits = [region.output] if region else [output for output in node.outputs if output]
+        tail = exits[0]
         extendable = (region is not None or node.op in _EXTENDABLE) and len(exits) == 1
         group = Group(node, tail, nodes, extendable, exits, kind=kind, region=region)
         self.groups.append(group)

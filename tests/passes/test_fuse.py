@@ -172,3 +172,14 @@ def test_quantised_operators_absorb_their_quantise_and_dequantise_nodes() -> Non
 def test_index_arithmetic_is_left_to_the_host() -> None:
     graph = fused("agraph (int64[1,8] x) => (int64[1,8] y) { y = Add (x, x) }")
     assert graph.operators[0].kernel.workload == Generic("Add", 8, 8, 8)
+
+
+def test_an_operator_may_leave_out_its_first_output() -> None:
+    from onnx import TensorProto, helper
+
+    proto = model("agraph (float[1,1,8] x) => (float[1,1,4] y) { y = Relu (x) }", w=(1, 12, 8), r=(1, 12, 4))
+    del proto.graph.node[:]
+    proto.graph.node.append(helper.make_node("GRU", ["x", "w", "r"], ["", "y"], hidden_size=4))
+    assert proto.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    graph = build_graph(NodeGraph(normalise(proto)), "int8")
+    assert [(operator.kind, operator.outputs) for operator in graph.operators] == [("GRU", ("y",))]
