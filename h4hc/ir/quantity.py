@@ -45,12 +45,28 @@ UNITS: Mapping[str, Mapping[str, Decimal]] = {
     "energy per cycle": _scaled("J/cycle", _ENERGY_PREFIXES),
     "energy per element": _scaled("J/element", _ENERGY_PREFIXES),
 }
+# Least (zero aside) and greatest SI value of each dimension that makes a system; beyond, sums of times in
+# nanoseconds and of energies in picojoules would not fit 64 bits.
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "bytes": (1.0, 2.0**50),
+    "bits": (1.0, 2.0**53),
+    "time": (1e-15, 1e3),
+    "frequency": (1e3, 1e12),
+    "bandwidth": (1e3, 1e18),
+    "power": (1e-12, 1e6),
+}
+_ENERGY_RANGE = (1e-21, 1e-6)
+
+
+def sensible_range(dimension: str) -> tuple[float, float]:
+    """The least and the greatest SI value, other than zero, that a quantity of `dimension` may have."""
+    return _RANGES.get(dimension, _ENERGY_RANGE)
 
 
 def parse_quantity(value: object, dimension: str) -> float:
     """The SI value of `value`, a text such as ``4 GB/s``, in the given dimension of `UNITS`.
 
-    Raises `PydanticCustomError` with the accepted units if it is anything else.
+    Raises `PydanticCustomError` with the accepted units if it is anything else, or far out of range.
     """
     units = UNITS[dimension]
     match = _SPLIT.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -60,7 +76,18 @@ def parse_quantity(value: object, dimension: str) -> float:
             "{value} is no {dimension}; write a number and one of the units {units}",
             {"value": repr(value), "dimension": dimension, "units": ", ".join(units)},
         )
-    return float(Decimal(match[1]) * units[match[2]])
+    result = float(Decimal(match[1]) * units[match[2]])
+    least, greatest = sensible_range(dimension)
+    if result and not least <= result <= greatest:
+        raise PydanticCustomError(
+            "quantity",
+            "{value} is no sensible {dimension}",
+            {
+                "value": repr(match[0] if len(match[0]) <= 40 else f"{match[0][:37]}..."),
+                "dimension": dimension,
+            },
+        )
+    return result
 
 
 def format_quantity(value: float, dimension: str) -> str:

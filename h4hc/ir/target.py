@@ -21,6 +21,7 @@ from h4hc.ir.quantity import Bytes, BytesPerSecond, JoulesPerByte, Seconds, Seco
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
 PrecisionName = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]?x[1-9][0-9]?$")]
 TARGET_VERSION = "1.0"
+MAX_PARTS = 32
 
 _Item = TypeVar("_Item", "Memory", "Device")
 
@@ -117,9 +118,9 @@ class Target(Described):
     description: str = ""
     io: Name
     handoff: Seconds
-    memories: tuple[Memory, ...]
-    devices: tuple[Device, ...]
-    links: tuple[Link, ...] = ()
+    memories: Annotated[tuple[Memory, ...], Field(max_length=MAX_PARTS)]
+    devices: Annotated[tuple[Device, ...], Field(max_length=MAX_PARTS)]
+    links: Annotated[tuple[Link, ...], Field(max_length=MAX_PARTS)] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Target:

@@ -54,6 +54,32 @@ def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     refusal(path, "name")
 
 
+@pytest.mark.parametrize("where", ["model", "node", "domain"])
+def test_metadata_and_domains_that_are_not_utf8_are_refused(where: str, tmp_path: Path) -> None:
+    model = relu()
+    if where == "domain":
+        model.opset_import.add(domain="not_text", version=1)
+    else:
+        (model if where == "model" else model.graph.node[0]).metadata_props.add(key="not_text", value="x")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString().replace(b"not_text", b"\xff\xfe\xfd_text"))
+    refusal(path, "name")
+
+
+def test_numbers_of_variable_length_are_bounded_before_they_are_parsed(tmp_path: Path) -> None:
+    # A byte in the file is eight in memory.
+    path = tmp_path / "numbers.onnx"
+    path.write_bytes(b"\x08\x0a" + field(7, field(5, field(7, bytes(76_000_000)))))
+    refusal(path, "too-large")
+
+
+def test_a_shape_of_a_thousand_dimensions_is_shown_in_part() -> None:
+    model = relu(
+        lambda m: m.graph.input[0].type.tensor_type.shape.dim[1].__setattr__("dim_param", "N" * 1000)
+    )
+    refusal(model, "dynamic-shape")
+
+
 def test_nesting_deeper_than_the_parser_allows_is_refused(tmp_path: Path) -> None:
     graph = b""
     for _ in range(60):

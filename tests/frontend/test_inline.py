@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from frontend_helpers import ops, parse, run, same_results
+from frontend_helpers import ops, parse, refusal, run, same_results
 from onnx import ModelProto, helper
 
 from h4hc.frontend import normalise
@@ -100,6 +100,12 @@ def test_a_function_of_another_opset_passes_if_its_operators_are_the_same() -> N
         extra=', "local": 1',
     )
     assert ops(normalise(model)) == ["Relu"]
+
+
+def test_a_function_that_imports_the_standard_set_twice_is_refused() -> None:
+    model = with_functions("y = local.f (x)", "FN f (a) => (b) { b = Relu (a) }")
+    model.functions[0].opset_import.append(helper.make_opsetid("ai.onnx", 13))
+    refusal(model, "opset")
 
 
 def test_a_chain_of_two_thousand_functions_needs_no_recursion() -> None:
