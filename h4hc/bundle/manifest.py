@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from h4hc import __version__
-from h4hc.bundle.store import Document
+from h4hc.bundle.store import Document, read_file
 
 if TYPE_CHECKING:
     from h4hc.ir.compilation import Compilation
@@ -68,7 +68,7 @@ def dump_manifest(manifest: Mapping[str, Any]) -> str:
 def read_manifest(folder: Path) -> Document | None:
     """The manifest of the bundle in `folder`; None if the folder is no bundle."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = json.loads(read_file(folder / MANIFEST))
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ Document = dict[str, Any]
 
 SCHEMA_VERSION = "1.0"
 SCHEDULE = "schedule.json"
+MAX_BYTES = 2**30
 ONE_RECORD_PER_LINE = frozenset(
     ("buffers", "devices", "links", "memories", "operators", "queues", "roots", "tasks", "tensors")
 )
@@ -34,11 +37,21 @@ def _dump_field(key: str, value: Any) -> str:
     return "[\n" + ",\n".join(map(_encode, value)) + "\n]"
 
 
+def read_file(path: Path) -> bytes:
+    """The content of a regular file of a sane size. Raises OSError, also for a FIFO, which would never end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if status.st_size > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {MAX_BYTES} bytes", str(path))
+    return path.read_bytes()
+
+
 def load_document(folder: Path) -> Document:
     """The schedule of the bundle in `folder`; refuses one of a newer major version."""
     path = Path(folder) / SCHEDULE
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_file(path))
     except FileNotFoundError:
         raise BundleError(
             f"{folder}: there is no {SCHEDULE}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import signal
 import sys
@@ -57,6 +58,12 @@ class LazyGroup(click.Group):
             if ctx.params.get("debug"):
                 raise
             _fail(ctx, str(error), error.exit_code)
+        except OSError as error:
+            if ctx.params.get("debug") or error.errno == errno.EPIPE:
+                raise
+            _fail(
+                ctx, f"{error.filename or 'input or output'}: {error.strerror or error}", H4hcError.exit_code
+            )
         except MemoryError:
             if ctx.params.get("debug"):
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,8 @@ def command(
     Shares no code with the compiler. Exit code 0: every check that ran passed; 1: a check failed; 2: the
     bundle cannot be read.
     """
+    if math.isnan(timeout):
+        raise click.BadParameter("nan is no time", param_hint="--timeout")
     from h4hc.verify import verify_bundle
 
     report = verify_bundle(build, model, functional=functional, seeds=seeds, timeout=timeout)

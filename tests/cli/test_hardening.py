@@ -168,3 +168,32 @@ def test_verification_runs_under_a_memory_limit(tmp_path: Path) -> None:
         [sys.executable, "-c", script, *arguments], check=False, capture_output=True, timeout=60
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_bundle_files_that_never_end_are_not_read(tmp_path: Path) -> None:
+    assert run("compile", small(tmp_path), "-o", tmp_path / "out", "-q").exit_code == 0
+    for name in ("schedule.json", "manifest.json"):
+        (tmp_path / "out" / name).unlink()
+        os.mkfifo(tmp_path / "out" / name)
+    result = run("report", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "schedule.json: cannot be read: not a regular file" in result.output
+    result = run("compile", small(tmp_path), "-o", tmp_path / "out", "-q")
+    assert result.exit_code == 2
+    assert "is not empty and is not a bundle" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["verify", LONG],
+        ["report", LONG],
+        ["verify", "nowhere", "--timeout", "nan"],
+        ["targets", "show", LONG],
+    ],
+)
+def test_other_commands_give_one_line_too(arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert line.startswith("error: ") and len(line) < 700
