@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from h4hc.backends.base import Backend, load_backends
 from h4hc.errors import OptionError
-from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, Compilation, Options, Source
+from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, WEIGHTS, Compilation, Options, Source
 from h4hc.passes.allocate import Allocate
 from h4hc.passes.annotate import Annotate, Row
 from h4hc.passes.fuse import Fuse
 from h4hc.passes.partition import Partition
 from h4hc.passes.schedule import MakeSchedule
+from h4hc.passes.weigh import Weigh
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -50,7 +51,7 @@ class Compiler:
         self.target = target
         self.backends: Mapping[str, Backend] = load_backends(target)
         costs: dict[Kernel, Row] = {}
-        self.passes = extended([Fuse(), Annotate(costs), Partition(), MakeSchedule(), Allocate()])
+        self.passes = extended([Fuse(), Weigh(), Annotate(costs), Partition(), MakeSchedule(), Allocate()])
 
     def compile(
         self,
@@ -87,6 +88,7 @@ def check_options(options: Options) -> None:
         ("objective", options.objective, OBJECTIVES),
         ("effort", options.effort, EFFORTS),
         ("precision", options.precision, PRECISIONS),
+        ("weights", options.weights, WEIGHTS),
     ):
         if value not in known:
             raise OptionError(

@@ -75,6 +75,7 @@ def options_record(options: Options) -> Document:
         "objective": options.objective,
         "budget_seconds": options.budget_seconds,
         "precision": options.precision,
+        "weights": options.weights,
         "effort": options.effort,
     }
 

@@ -19,6 +19,8 @@ COMMANDS = {
     "compile": ("h4hc.cli.compile", "Compile an ONNX model for a target and write the bundle."),
     "verify": ("h4hc.cli.verify", "Check a bundle independently of the compiler."),
     "report": ("h4hc.cli.report", "Summarise a bundle, or write its HTML report again."),
+    "explain": ("h4hc.cli.explain", "Show what one operator costs on every device, and why."),
+    "profile": ("h4hc.cli.profile", "Measured costs: plan, run, import, calibrate and show profiles."),
     "targets": ("h4hc.cli.targets", "List, show and validate targets."),
 }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from h4hc.errors import CheckFailedError, OptionError
-from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, Compilation, Options
+from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, WEIGHTS, Compilation, Options
 from h4hc.ir.schedule import TICK_SECONDS
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
               help="How long to search for a better schedule.")  # fmt: skip
 @click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True,
               help="Plan float tensors as the int8 they are deployed as, or as stored in the model.")  # fmt: skip
+@click.option("--weights", type=click.Choice(WEIGHTS), default="stored", show_default=True,
+              help="Size compressed weights by the entropy of those in the model, or by a typical ratio.")  # fmt: skip
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224",
               help="Shape of an input with dynamic dimensions.")  # fmt: skip
 @click.option("--verify", "verify", is_flag=True, help="Check the bundle afterwards, as `h4hc verify` does.")
@@ -48,6 +50,7 @@ def command(  # the parameters are the command's options
     budget: str | None,
     effort: str,
     precision: str,
+    weights: str,
     shapes: tuple[str, ...],
     verify: bool,
     print_after: tuple[str, ...],
@@ -82,6 +85,7 @@ def command(  # the parameters are the command's options
         budget_seconds=None if budget is None else parse_time(budget),
         effort=effort,
         precision=precision,
+        weights=weights,
         shapes=dict(parse_shape(text) for text in shapes),
     )
     from h4hc.frontend import load_model

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 OBJECTIVES = ("latency", "energy", "edp")
 EFFORTS = ("fast", "balanced")
 PRECISIONS = ("int8", "model")
+WEIGHTS = ("typical", "stored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +29,17 @@ class Options:
 
     `budget_seconds`: the latency that the schedule must meet (None: no budget). `precision`:
     ``int8`` plans float tensors as the int8 tensors they are deployed as; ``model`` plans them as
-    stored. `evaluations`: schedules the local search may evaluate (None: from `effort`), so that a
-    result does not depend on the machine's speed. `baselines`: also schedule the model on each
-    accelerator alone, to report against.
+    stored. `weights`: whether compressed weights are sized by a ``typical`` ratio (for weights that are not
+    trained yet, and faster) or by the entropy of the ``stored`` ones. `evaluations`: schedules the local
+    search may evaluate (None: from `effort`), so that a result does not depend on the machine's speed.
+    `baselines`: also schedule the model on each accelerator alone, to report against.
     """
 
     objective: str = "latency"
     budget_seconds: float | None = None
     effort: str = "balanced"
     precision: str = "int8"
+    weights: str = "typical"
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     evaluations: int | None = None
     baselines: bool = True

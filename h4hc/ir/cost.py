@@ -18,8 +18,11 @@ class Cost:
     terms before overlap: they do not add up to `seconds` where the hardware overlaps them.
     `bound` names the term that decides (``compute``, ``weights``, ``activations``, ``output``,
     ``command``, ``write``, ``overhead``). `mode` is empty for devices with one way to run a
-    kernel; a CIM device has ``resident`` (weights programmed once, occupying
-    `resident_bytes`) and ``reload`` (weights written every frame, `writes_per_cell` times a cell).
+    kernel; a CIM device has ``resident`` (weights programmed once, occupying `resident_bytes`; ``resident x2`` and so
+    on keep copies that share the rows) and ``reload`` (weights written every frame, `writes_per_cell` times a cell).
+    `source` says where the time comes from: ``analytical``, ``calibrated``, ``interpolated``, ``measured``
+    or ``generic`` (a roofline), the profile behind it in parentheses. `uncertainty` is the expected relative error
+    of `seconds` where one was measured (leave-one-out over a profile; None: not known).
     `details` is an ordered breakdown for people (tiles, passes, bytes per memory, cycles).
     """
 
@@ -36,6 +39,7 @@ class Cost:
     overhead_seconds: float = 0.0
     resident_bytes: int = 0
     writes_per_cell: float = 0.0
+    uncertainty: float | None = None
     details: Mapping[str, float] = field(default_factory=dict)
 
 

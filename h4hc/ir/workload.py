@@ -195,12 +195,15 @@ class Kernel(NamedTuple):
 
     `epilogue` lists, in order, what runs on each output element behind the anchor: ``bias``,
     ``batch_norm``, ``relu`` (any clamp), ``lut`` (any other unary function), ``add`` / ``mul`` / ``sub``
-    (with a second tensor of the output's shape or one that broadcasts to it).
+    (with a second tensor of the output's shape or one that broadcasts to it). `entropy` is that of
+    the stored weights in bits per weight, in steps of 1/16 (None: not known, or not asked for); hardware that
+    decodes compressed weights fetches about as many.
     """
 
     workload: Workload
     epilogue: tuple[str, ...] = ()
     precision: Precision = Precision()
+    entropy: float | None = None
 
     @property
     def weight_bytes(self) -> int:
@@ -213,6 +216,37 @@ class Kernel(NamedTuple):
     @property
     def output_bytes(self) -> int:
         return bits_to_bytes(self.workload.output_elements * self.precision.activation_bits)
+
+
+CLASSES = (
+    "first convolution", "convolution", "pointwise", "depthwise", "fully connected", "product", "elementwise",
+    "table", "pooling", "softmax", "norm", "transpose", "resize", "copy", "view", "other",
+)  # fmt: skip
+
+
+def kernel_class(kernel: Kernel) -> str:
+    """The class under which errors and calibration factors of cost models are kept, one of `CLASSES`.
+
+    A convolution of at most four input channels is a network's first; a product has two run-time operands;
+    a table is any unary function.
+    """
+    match kernel.workload:
+        case Conv() as conv:
+            if conv.depthwise:
+                return "depthwise"
+            if conv.in_channels <= 4:
+                return "first convolution"
+            return "pointwise" if conv.kernel_h == conv.kernel_w == 1 else "convolution"
+        case MatMul(dynamic=dynamic):
+            return "product" if dynamic else "fully connected"
+        case Elementwise(kind=kind):
+            return "table" if kind == "lut" else "elementwise"
+        case Reduction(kind=kind):
+            return {"softmax": "softmax", "layer_norm": "norm", "l2_norm": "norm"}.get(kind, "pooling")
+        case Move(kind=kind):
+            return kind if kind in ("transpose", "resize", "view") else "copy"
+        case _:
+            return "other"
 
 
 def bits_to_bytes(bits: int) -> int:
