@@ -18,6 +18,7 @@ from h4hc.errors import OptionError
 from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, WEIGHTS, Compilation, Options, Source
 from h4hc.passes.allocate import Allocate
 from h4hc.passes.annotate import Annotate, Row
+from h4hc.passes.constrain import Constrain
 from h4hc.passes.fuse import Fuse
 from h4hc.passes.partition import Partition
 from h4hc.passes.schedule import MakeSchedule
@@ -51,7 +52,7 @@ class Compiler:
         self.target = target
         self.backends: Mapping[str, Backend] = load_backends(target)
         costs: dict[Kernel, Row] = {}
-        self.passes = extended([Fuse(), Weigh(), Annotate(costs), Partition(), MakeSchedule(), Allocate()])
+        self.passes = extended([Fuse(), Weigh(), Annotate(costs), Constrain(), Partition(), MakeSchedule(), Allocate()])
 
     def compile(
         self,

@@ -1,6 +1,6 @@
 """Partition: which device runs each operator, in which mode and in how many tiles.
 
-In:  graph, costs, target. Out: `Compilation.placement`, `Compilation.simulated`, `Compilation.baselines`.
+In:  graph, choices, target. Out: `Compilation.placement`, `Compilation.simulated`, `Compilation.baselines`.
 
 Rules:
 1. Seeds: each accelerator alone (with the host for what it refuses), and minimum cuts of the additive costs.
@@ -44,7 +44,7 @@ class Partition:
     """Choose device, mode and tile count of every operator."""
 
     name: str = "partition"
-    needs: tuple[str, ...] = ("graph", "costs")
+    needs: tuple[str, ...] = ("graph", "choices")
     provides: tuple[str, ...] = ("placement", "simulated", "baselines")
 
     def run(self, compilation: Compilation) -> Compilation:

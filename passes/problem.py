@@ -1,6 +1,6 @@
 """The scheduling problem in integers, as h4hc.passes.core takes it.
 
-In:  graph, costs, target, and which buffers are spilled. Out: a `System` (arrays and the names behind their indices).
+In:  graph, choices, target, and which buffers are spilled. Out: a `System` (arrays and the names behind their indices).
 
 Rules:
 1. One tensor per root (views share its storage); one input per root that an operator reads.
@@ -50,9 +50,9 @@ def planned_bytes(tensor: Tensor, precision: str) -> int:
 
 def build_system(compilation: Compilation) -> System:
     """The problem of `compilation` with every buffer in the memory of its device."""
-    graph, costs, target = compilation.graph, compilation.costs, compilation.target
+    graph, costs, target = compilation.graph, compilation.choices, compilation.target
     if graph is None or costs is None:
-        raise ValueError("the problem needs graph and costs")
+        raise ValueError("the problem needs graph and choices")
     tensors = _tensor_names(graph)
     index = {name: i for i, name in enumerate(tensors)}
     sizes = tuple([planned_bytes(graph.tensors[name], compilation.options.precision) for name in tensors])

@@ -55,6 +55,7 @@ def build_manifest(
             "shapes": {name: list(shape) for name, shape in options.shapes.items()},
             "evaluations": options.evaluations,
             "baselines": options.baselines,
+            "constraints": [str(constraint) for constraint in options.constraints],
         },
         "files": {path: file._asdict() for path, file in files.items()},
     }

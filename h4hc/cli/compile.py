@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from h4hc.errors import CheckFailedError, OptionError
-from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, WEIGHTS, Compilation, Options
+from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, WEIGHTS, Compilation, Constraint, Options
 from h4hc.ir.schedule import TICK_SECONDS
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
               help="Size compressed weights by the entropy of those in the model, or by a typical ratio.")  # fmt: skip
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224",
               help="Shape of an input with dynamic dimensions.")  # fmt: skip
+@click.option("--pin", "pins", multiple=True, metavar="OP=DEVICE[:MODE]",
+              help="Run an operator (name, or a pattern with * and ?) on this device only.")  # fmt: skip
+@click.option("--forbid", "bans", multiple=True, metavar="OP=DEVICE[:MODE]",
+              help="Keep an operator (name or pattern) off this device.")  # fmt: skip
+@click.option("--assign", "assignment", type=click.Path(path_type=Path), metavar="FILE",
+              help='Pins from a JSON file {"operator": "device"}, or the placement of a bundle folder.')  # fmt: skip
 @click.option("--verify", "verify", is_flag=True, help="Check the bundle afterwards, as `h4hc verify` does.")
 @click.option("--print-after", "print_after", multiple=True, metavar="PASS", help="Print what a pass made.")
 @click.option("--stop-after", "stop_after", metavar="PASS", help="Stop after a pass; no bundle is written.")
@@ -52,6 +58,9 @@ def command(  # the parameters are the command's options
     precision: str,
     weights: str,
     shapes: tuple[str, ...],
+    pins: tuple[str, ...],
+    bans: tuple[str, ...],
+    assignment: Path | None,
     verify: bool,
     print_after: tuple[str, ...],
     stop_after: str | None,
@@ -87,6 +96,7 @@ def command(  # the parameters are the command's options
         precision=precision,
         weights=weights,
         shapes=dict(parse_shape(text) for text in shapes),
+        constraints=_constraints(pins, bans, assignment) if pins or bans or assignment else (),
     )
     from h4hc.frontend import load_model
 
@@ -96,6 +106,18 @@ def command(  # the parameters are the command's options
     if stop_after and stop_after != names[-1]:
         return
     _finish(compilation, output, model if verify else None, as_json, quiet)
+
+
+def _constraints(
+    pins: tuple[str, ...], bans: tuple[str, ...], assignment: Path | None
+) -> tuple[Constraint, ...]:
+    """The assignment first, so that a pin changes one operator of it."""
+    from h4hc.cli.constraints import parse_constraint, read_assignment
+
+    assigned = read_assignment(assignment) if assignment else ()
+    given = [parse_constraint(text, pin=True) for text in pins]
+    given += [parse_constraint(text, pin=False) for text in bans]
+    return (*assigned, *given)
 
 
 def _finish(compilation: Compilation, output: Path, verify: Path | None, as_json: bool, quiet: bool) -> None:

@@ -24,6 +24,24 @@ WEIGHTS = ("typical", "stored")
 
 
 @dataclass(frozen=True, slots=True)
+class Constraint:
+    """What a user fixes about a placement.
+
+    `operators` is the name of an operator or of one of its nodes, or a pattern; `pin` says whether they must or must
+    not run on `device`, in `mode` (empty: any).
+    """
+
+    operators: str
+    device: str
+    pin: bool = True
+    mode: str = ""
+
+    def __str__(self) -> str:
+        mode = f":{self.mode}" if self.mode else ""
+        return f"--{'pin' if self.pin else 'forbid'} {self.operators}={self.device}{mode}"
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What a user chooses for one compilation.
 
@@ -32,7 +50,8 @@ class Options:
     stored. `weights`: whether compressed weights are sized by a ``typical`` ratio (for weights that are not
     trained yet, and faster) or by the entropy of the ``stored`` ones. `evaluations`: schedules the local
     search may evaluate (None: from `effort`), so that a result does not depend on the machine's speed.
-    `baselines`: also schedule the model on each accelerator alone, to report against.
+    `baselines`: also schedule the model on each accelerator alone, to report against. `constraints`: where
+    operators must or must not run.
     """
 
     objective: str = "latency"
@@ -43,6 +62,7 @@ class Options:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     evaluations: int | None = None
     baselines: bool = True
+    constraints: tuple[Constraint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +88,7 @@ class Compilation:
     """One model on its way through the pipeline. A field is None until the pass that provides it has run.
 
     `model` is the normalised ONNX model (see `h4hc.frontend.normalise`), `backends` the cost model of
-    each device by name, `simulated` the placement in integers with its trace, which the scheduling passes share.
+    each device by name, `choices` the costs less what the options rule out, `simulated` the placement in integers with its trace, which the scheduling passes share.
     """
 
     source: Source
@@ -78,6 +98,7 @@ class Compilation:
     backends: Mapping[str, CostModel]
     graph: Graph | None = None
     costs: CostTable | None = None
+    choices: CostTable | None = None
     placement: Placement | None = None
     simulated: Simulated | None = None
     schedule: Schedule | None = None

@@ -1,0 +1,66 @@
+"""Constraints on a placement as the command line gives them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from h4hc.errors import OptionError
+from h4hc.ir.compilation import Constraint
+
+MAX_BYTES = 1 << 26
+
+
+def parse_constraint(text: str, pin: bool) -> Constraint:
+    """The constraint in a text such as ``conv1=cim`` or ``*attn*=npu``; raises OptionError."""
+    operators, separator, place = text.rpartition("=")
+    device, _, mode = place.partition(":")
+    if not separator or not operators or not device:
+        raise OptionError(
+            f"{text[:60]!r} is no constraint",
+            code="option",
+            hint="write OPERATOR=DEVICE or OPERATOR=DEVICE:MODE; * and ? stand for parts of names",
+        )
+    return Constraint(operators, device, pin, mode)
+
+
+def read_assignment(path: Path) -> tuple[Constraint, ...]:
+    """The pins in a JSON file ``{"operator": "device" or "device:mode"}``, or the placement of a bundle.
+
+    Raises OptionError for a file that holds neither.
+    """
+    if path.is_dir():
+        from h4hc.bundle import load_document
+
+        operators = load_document(path)["operators"]
+        return tuple(Constraint(o["name"], o["device"], True, o["mode"]) for o in operators)
+    data = _read_json(path)
+    if not isinstance(data, Mapping) or not data:
+        raise _bad(path, "does not hold a mapping of operators to devices")
+    for name, place in data.items():
+        if not isinstance(place, str):
+            raise _bad(path, f"operator {name[:60]!r} has no text as its device")
+    return tuple(parse_constraint(f"{name}={place}", pin=True) for name, place in data.items())
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        if path.is_file() and path.stat().st_size > MAX_BYTES:
+            raise _bad(path, f"is larger than {MAX_BYTES} bytes")
+        if path.exists() and not path.is_file():
+            raise _bad(path, "is no regular file")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise _bad(path, f"cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise _bad(path, f"is not valid JSON: {error}") from None
+
+
+def _bad(path: Path, problem: str) -> OptionError:
+    return OptionError(
+        f"{path}: {problem}",
+        code="assignment",
+        hint='write {"operator": "device"}, or give a bundle whose placement to repeat',
+    )
