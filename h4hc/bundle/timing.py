@@ -7,6 +7,7 @@ schedule is right is for `h4hc.verify` to say, which does not use this module.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from h4hc.bundle.store import Document
 
@@ -27,9 +28,37 @@ class Timing:
     stalled_on: int = -1
 
 
+class Hold(NamedTuple):
+    """What a tile waited for last: tile `tile` of `task` (-1: nothing), `latency` ticks before it started.
+
+    `reason`: ``queue`` (the work before it on the same resource), ``data`` or ``reuse``.
+    """
+
+    task: int
+    tile: int
+    latency: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The timing of every task by id, and per tile of each task its end and what held it back."""
+
+    timings: dict[int, Timing]
+    ends: dict[int, list[int]]
+    holds: dict[int, list[Hold]]
+
+
 def explain(document: Document) -> dict[int, Timing]:
     """The timing of every task by id."""
-    return _Replay(document).run()
+    return replay(document).timings
+
+
+def replay(document: Document) -> Replayed:
+    """Run the schedule tile by tile."""
+    machine = _Replay(document)
+    machine.run()
+    return Replayed(machine.timings, machine.ends, machine.holds)
 
 
 class _Replay:
@@ -39,11 +68,12 @@ class _Replay:
         self._tasks: dict[int, Document] = {task["id"]: task for task in document["tasks"]}
         self._queues: list[list[int]] = list(document["queues"].values())
         # Per task, the tick at which each of its finished tiles ended.
-        self._ends: dict[int, list[int]] = {id_: [] for id_ in self._tasks}
-        self._timings: dict[int, Timing] = {}
+        self.ends: dict[int, list[int]] = {id_: [] for id_ in self._tasks}
+        self.holds: dict[int, list[Hold]] = {id_: [] for id_ in self._tasks}
+        self.timings: dict[int, Timing] = {}
         self._waited: dict[int, dict[int, int]] = {id_: {} for id_ in self._tasks}
 
-    def run(self) -> dict[int, Timing]:
+    def run(self) -> None:
         positions = [0] * len(self._queues)
         moved = True
         while moved:
@@ -56,11 +86,10 @@ class _Replay:
                     if not finished:
                         break
                     positions[number] += 1
-        return self._timings
 
     def _advance(self, task: Document, before: int) -> tuple[bool, bool]:
         """Run the tiles of `task` that can run; whether any did, and whether all have."""
-        ends = self._ends[task["id"]]
+        ends = self.ends[task["id"]]
         first, tiles, work = len(ends), task["tiles"], task["work"]
         for tile in range(first, tiles):
             free = ends[-1] if ends else self._end(before)
@@ -70,16 +99,26 @@ class _Replay:
             until, wait = held
             start = max(free, until)
             if tile == 0:
-                self._timings[task["id"]] = self._start_cause(free, until, wait, before)
+                self.timings[task["id"]] = self._start_cause(free, until, wait, before)
             elif until > free and wait is not None:
                 waited = self._waited[task["id"]]
                 waited[wait["task"]] = waited.get(wait["task"], 0) + until - free
+            self.holds[task["id"]].append(self._hold(task, tile, before, free, until, wait))
             ends.append(start + work * (tile + 1) // tiles - work * tile // tiles)
         self._finish(task)
         return True, True
 
+    def _hold(
+        self, task: Document, tile: int, before: int, free: int, until: int, wait: Document | None
+    ) -> Hold:
+        if wait is not None and until > free:
+            return Hold(wait["task"], wait["counts"][tile] - 1, wait["latency"], wait["reason"])
+        if tile:
+            return Hold(task["id"], tile - 1, 0, "queue")
+        return Hold(before, len(self.ends[before]) - 1 if before >= 0 else -1, 0, "queue")
+
     def _end(self, task: int) -> int:
-        return self._ends[task][-1] if task >= 0 else 0
+        return self.ends[task][-1] if task >= 0 else 0
 
     def _held(self, task: Document, tile: int) -> tuple[int, Document | None] | None:
         """Until when its waits hold back a tile, and the last of them; None if that is not known yet."""
@@ -88,7 +127,7 @@ class _Replay:
             count = wait["counts"][tile]
             if count == 0:
                 continue
-            ends = self._ends[wait["task"]]
+            ends = self.ends[wait["task"]]
             if len(ends) < count:
                 return None
             moment = ends[count - 1] + wait["latency"]
@@ -102,9 +141,9 @@ class _Replay:
         return Timing(0, "queue", before) if before >= 0 else Timing(0, "first")
 
     def _finish(self, task: Document) -> None:
-        start = self._timings[task["id"]]
+        start = self.timings[task["id"]]
         waited = self._waited[task["id"]]
-        self._timings[task["id"]] = Timing(
+        self.timings[task["id"]] = Timing(
             stall=task["end"] - task["start"] - task["work"],
             cause=start.cause,
             blocker=start.blocker,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
+from h4hc.bundle.bottlenecks import bottlenecks
 from h4hc.errors import one_line
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def summary_json(document: dict[str, Any]) -> dict[str, Any]:
             {key: memory[key] for key in ("name", "capacity", "weights", "peak", "lower_bound")}
             for memory in document["memories"]
         ],
+        "time": _time(document),
         "most_expensive": [
             {
                 "name": operator["name"],
@@ -81,6 +83,37 @@ def summary_json(document: dict[str, Any]) -> dict[str, Any]:
                 "bound": operator["bound"],
             }
             for operator in _most_expensive(document["operators"])
+        ],
+    }
+
+
+def _time(document: dict[str, Any]) -> dict[str, Any]:
+    """Critical path, idle times and the gain over running layer by layer."""
+    tick, latency = document["tick_seconds"], document["summary"]["latency"]
+    found = bottlenecks(document)
+    names = {task["id"]: task["operator"] or task["tensor"] for task in document["tasks"]}
+    resources = {task["id"]: task["resource"] for task in document["tasks"]}
+    return {
+        "layer_by_layer_seconds": found.layer_by_layer * tick,
+        "overlap_gain": _ratio(found.layer_by_layer, latency),
+        "critical_shares": {name: ticks / latency for name, ticks in found.shares.items()},
+        "critical_path": [
+            {
+                "name": names[step.task],
+                "resource": resources[step.task],
+                "tiles": [step.first, step.last],
+                "seconds": step.work * tick,
+                "handoff_seconds": step.latency * tick,
+            }
+            for step in found.path
+        ],
+        "idle": [
+            {
+                "resource": entry.resource,
+                "busy_seconds": entry.busy * tick,
+                "idle_seconds": {cause: ticks * tick for cause, ticks in entry.causes.items()},
+            }
+            for entry in found.idle
         ],
     }
 
@@ -107,6 +140,7 @@ def print_summary(document: dict[str, Any], console: Console) -> None:
     for part in (
         _systems(summary),
         _devices(summary),
+        _where(summary),
         _transfers(summary),
         _memories(summary),
         _expensive(summary),
@@ -174,18 +208,39 @@ def _times(ratio: float | None) -> str:
 
 
 def _devices(summary: dict[str, Any]) -> RenderableType:
-    table = _table(("device", "operators", "MACs", "busy", "of frame", "resident weights"))
+    table = _table(
+        ("device", "operators", "MACs", "busy", "resident weights", "idle for"),
+        left=("idle for",),
+    )
+    idle = {entry["resource"]: entry["idle_seconds"] for entry in summary["time"]["idle"]}
     for device in summary["devices"]:
         resident = f"{size(device['resident_bytes'])} of {size(device['resident_capacity'])}"
         table.add_row(
             _name(device["name"]),
             str(device["operators"]),
             si(device["macs"], ""),
-            si(device["busy_seconds"], "s"),
-            f"{device['busy_share']:.0%}",
+            f"{si(device['busy_seconds'], 's')} {device['busy_share']:.0%}",
             resident if device["resident_capacity"] else "-",
+            _causes(idle.get(device["name"], {}), summary["latency_seconds"]),
         )
     return table
+
+
+def _causes(seconds: dict[str, float], latency: float) -> Text:
+    """What a device waits for, the largest first, as shares of the frame."""
+    ordered = sorted(seconds.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{name} {spent / latency:.0%}" for name, spent in ordered if spent / latency >= 0.005]
+    return _text(one_line(", ".join(shown)))
+
+
+def _where(summary: dict[str, Any]) -> Text:
+    """The critical path by resource, and what overlap gains."""
+    time = summary["time"]
+    ordered = sorted(time["critical_shares"].items(), key=lambda item: (-item[1], item[0]))
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in ordered)
+    gain = time["overlap_gain"]
+    overlap = "" if gain is None else f" Overlap makes it {gain:.2f}x faster than layer by layer."
+    return _text(one_line(f"Critical path: {shares or 'empty'}.{overlap}"))
 
 
 def _transfers(summary: dict[str, Any]) -> Text:
