@@ -34,6 +34,10 @@ class TargetError(H4hcError):
     """The target description is missing, malformed or inconsistent."""
 
 
+class ProfileError(TargetError):
+    """A profile of measured costs is missing, malformed or does not belong to its device."""
+
+
 class OptionError(H4hcError):
     """An option or argument makes no sense for this model or target."""
 
