@@ -5,151 +5,39 @@ Every operator with weights is `groups` independent products [m x k] x [k x n]. 
 so that a product is cut into tiles of rows x words. A tile is stored whole: what an operator
 leaves empty in it is padding that no other operator can use.
 
-Two modes: ``resident`` (weights stay from frame to frame and take room) and ``reload`` (weights,
-or the second operand of a dynamic product, are written before every run). Reloads go through a
-working set of one tile per macro, which is kept free of resident weights if the macro can be
-reloaded at all; a cell of it is written once per ceil(tiles / macros).
+Modes: ``resident`` (weights stay from frame to frame and take room), ``resident x2`` and so on (copies of the tiles
+that share the input vectors, where that is faster) and ``reload`` (weights, or the second operand of a dynamic
+product, are written before every run). Tiles of an operator are dealt to the macros in turn, so that each
+macro holds ceil(copies x tiles / macros) at most, and any number of operators that fit together lie evenly. Reloads
+go through a working set of one tile in each of the `reload_macros`, which is kept free of resident weights if the macro
+can be reloaded at all; a cell of it is written once per ceil(tiles / reload macros).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, NamedTuple, cast
-
-from pydantic import Field, model_validator
+from typing import NamedTuple, cast
 
 from h4hc.backends.base import Backend, Peak, parameters, precision_refusal, precisions
+from h4hc.backends.cim_parameters import CimParameters
+from h4hc.backends.macro import Activity, Macro, delay_factor, exact_adc_bits
+from h4hc.backends.products import Product, Tiling, product, quotient, tiling
+from h4hc.backends.scaling import energy_factor
 from h4hc.ir.cost import Cost, Refusal
-from h4hc.ir.quantity import (
-    Bytes,
-    BytesPerSecond,
-    Hertz,
-    JoulesPerBit,
-    JoulesPerByte,
-    JoulesPerElement,
-    JoulesPerMac,
-    Seconds,
-    SecondsOrZero,
-    Watts,
-)
-from h4hc.ir.target import Described, Device, Memory, PrecisionName, Target
-from h4hc.ir.workload import Conv, Generic, Kernel, MatMul, Precision, bits_to_bytes
+from h4hc.ir.target import Device, Memory, Target
+from h4hc.ir.workload import Generic, Kernel, Precision, bits_to_bytes
 
 SECONDS_PER_YEAR = 365.25 * 24 * 3600
-PSUM_BYTES = 4
-Count = Annotated[int, Field(ge=1, strict=True)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+WORTH_COPYING = 0.98  # copies are offered if they take at most this share of the time of fewer
 _SECOND_OPERAND = frozenset({"add", "mul", "sub"})
 
 
-class CimParameters(Described):
-    """A macro, how many of them there are, and their surroundings.
-
-    An access takes max(`read_time`, `fixed_time` + ceil(activation bits / `bits_per_cycle`) x
-    `bit_time`). `endurance` is in writes per cell (absent: unlimited); `frames_per_second` and
-    `least_life_years` decide whether a mode wears the macro out too soon. `adc_bits` is the
-    resolution of an analog macro's converters.
-    """
-
-    family: Literal["nmc", "dcim", "acim"]
-    capacity: Bytes
-    rows: Count
-    words: Count
-    compute_units: Count
-    macros: Count
-    read_time: SecondsOrZero
-    fixed_time: SecondsOrZero
-    bit_time: SecondsOrZero
-    bits_per_cycle: Count
-    mac_energy: JoulesPerMac
-    weight_read_energy: JoulesPerByte
-    input_energy: JoulesPerByte
-    output_energy: JoulesPerByte
-    write_bits: Count
-    write_time: Seconds
-    write_energy: JoulesPerBit
-    overlap_write: Fraction
-    dynamic: bool
-    endurance: Annotated[float, Field(gt=0)] | None = None
-    frames_per_second: Annotated[float, Field(gt=0)] = 50.0
-    least_life_years: Annotated[float, Field(ge=0)] = 1.0
-    leakage: Watts
-    io_bandwidth: BytesPerSecond
-    io_energy: JoulesPerByte
-    sync_time: SecondsOrZero
-    tile_overhead: SecondsOrZero
-    precisions: Annotated[tuple[PrecisionName, ...], Field(min_length=1)]
-    output_clock: Hertz
-    output_elements_per_cycle: Annotated[float, Field(gt=0)]
-    output_stage: dict[str, JoulesPerElement]
-    adc_bits: Annotated[int, Field(ge=1, le=16, strict=True)] | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> CimParameters:
-        if (self.family == "acim") != (self.adc_bits is not None):
-            raise ValueError("adc_bits: is needed for the family acim, and for no other")
-        if self.read_time == 0 and self.fixed_time + self.bit_time == 0:
-            raise ValueError("read_time: an access takes no time at all; give read_time or bit_time")
-        if self.capacity < self.rows * self.words:
-            raise ValueError(
-                f"capacity: {self.capacity} bytes hold no tile of {self.rows} x {self.words} weights"
-            )
-        return self
-
-
-class Product(NamedTuple):
-    """`groups` independent products [m x k] x [k x n]; `dynamic`: both operands are made at run time."""
-
-    groups: int
-    m: int
-    k: int
-    n: int
-    dynamic: bool = False
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates."""
-        return self.groups * self.m * self.k * self.n
-
-
-class Tiling(NamedTuple):
-    """How a product lies in tiles of rows x words: `packed` groups share a tile block-diagonally."""
-
-    packed: int
-    row_tiles: int
-    column_tiles: int
-    tiles: int
-
-
-def product(workload: object) -> Product | None:
-    """`workload` as products, or None if it is no weighted operator.
-
-    A transposed convolution is the convolution over its zero-stuffed input, zeros computed.
-    """
-    if isinstance(workload, Conv):
-        return Product(
-            workload.groups,
-            workload.batch * workload.out_h * workload.out_w,
-            workload.in_channels // workload.groups * workload.kernel_h * workload.kernel_w,
-            workload.out_channels // workload.groups,
-        )
-    if isinstance(workload, MatMul):
-        return Product(workload.batch, workload.m, workload.k, workload.n, workload.dynamic)
-    return None
-
-
-def tiling(item: Product, rows: int, words: int) -> Tiling:
-    """The tiles of `item` on an array that reduces `rows` weights of `words` columns."""
-    packed = max(1, min(rows // item.k, words // item.n, item.groups)) if item.groups > 1 else 1
-    row_tiles = _ceil(packed * item.k, rows)
-    column_tiles = _ceil(packed * item.n, words)
-    return Tiling(packed, row_tiles, column_tiles, row_tiles * column_tiles * _ceil(item.groups, packed))
-
-
 class Mode(NamedTuple):
-    """A way to run: bytes `stored` for good, or `writes` per cell of the working set in each run."""
+    """A way to run on `macros`: `copies` of the tiles that stay, or `writes` per cell of the working set a run."""
 
     name: str
+    macros: int
+    copies: int = 1
     stored: int = 0
     writes: int = 0
 
@@ -164,26 +52,47 @@ class Cim(Backend):
         super().__init__(device, target)
         self.parameters = cast(CimParameters, parameters(device, CimParameters))
         p = self.parameters
+        self.macro = Macro(p.geometry) if p.geometry else None
+        self.energy_scale = energy_factor(p.voltage, p.nominal_voltage)
+        self.time_scale = 1 / p.clock_scale if p.clock_scale else delay_factor(p.voltage, p.nominal_voltage)
         self.activations = target.memory(device.memory)
         self.weights: Memory | None = target.memory(device.weights) if device.weights else None
         self.precisions = precisions(device, p.precisions)
-        self.static_watts = p.leakage * p.macros
+        self.static_watts = p.leakage * p.macros * math.sqrt(self.energy_scale)
         self.tile_overhead_seconds = p.tile_overhead
         self.io_bandwidth = min(p.io_bandwidth, self.activations.bandwidth)
-        self.io_energy = p.io_energy + self.activations.energy_per_byte
         self.tile_bytes = p.rows * p.words
-        working_set = p.macros * self.tile_bytes if self.life_years(1) >= p.least_life_years else 0
-        self.capacity_bytes = p.macros * p.capacity // self.tile_bytes * self.tile_bytes - working_set
+        self._peak = self._find_peak()
+        tiles_each = p.capacity // self.tile_bytes
+        reloadable = self.life_years(1) >= p.least_life_years
+        self.reload_macros = (p.macros if p.reload_macros is None else p.reload_macros) if reloadable else 0
+        self.resident_macros = p.macros if tiles_each > 1 else p.macros - self.reload_macros
+        self.capacity_bytes = (p.macros * tiles_each - self.reload_macros) * self.tile_bytes
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Square millimetres of the macros; None if they are not described by their geometry."""
+        if self.macro is None:
+            return None
+        cells = self.macro.areas()["cells"]
+        return self.parameters.macros * (
+            cells + (self.macro.area_mm2 - cells) * self.parameters.compute_units
+        )
 
     def peak(self) -> Peak:
         """All macros busy; the weight read shared by the compute units."""
+        return self._peak
+
+    def _find_peak(self) -> Peak:
         p = self.parameters
-        parallel = p.rows * p.words * p.compute_units * p.macros
+        parallel = p.rows * self.words(Precision()) * p.compute_units * p.macros
         joules = p.mac_energy + p.weight_read_energy / p.compute_units
-        return Peak(parallel / self.access_seconds(Precision()), joules)
+        if self.macro:
+            joules = self.macro.joules_per_mac(Precision())
+        return Peak(parallel / self.access_seconds(Precision()), joules * self.energy_scale)
 
     def costs(self, kernel: Kernel) -> tuple[Cost, ...] | Refusal:
-        """The modes ``resident`` and ``reload`` as far as the macro offers them."""
+        """The modes ``resident``, its copies and ``reload`` as far as the macro offers them."""
         item = product(kernel.workload)
         if item is None:
             return Refusal(f"{_described(kernel.workload)} is in no macro")
@@ -192,13 +101,18 @@ class Cim(Backend):
             return Refusal(f"the output stage has no {unknown[0]}")
         if kernel.precision not in self.precisions:
             return precision_refusal(self.name, kernel.precision, self.precisions)
+        if self.words(kernel.precision) == 0:
+            return Refusal(f"a row of the array holds no weight of {kernel.precision.weight_bits} bits")
         if item.dynamic and not self.parameters.dynamic:
             return Refusal("both operands are computed at run time, and the macro is not written at run time")
-        modes = [self._resident(kernel, item), self._reload(kernel, item)]
-        offered = tuple(mode for mode in modes if isinstance(mode, Cost))
-        if offered:
-            return offered
-        return Refusal("; ".join(mode.reason for mode in modes if isinstance(mode, Refusal)))
+        tiles = tiling(item, self.parameters.rows, self.words(kernel.precision), self.parameters.pack_groups)
+        resident, reload = self._resident(kernel, item, tiles), self._reload(kernel, item, tiles)
+        if isinstance(resident, Refusal):
+            return (
+                Refusal(f"{resident.reason}; {reload.reason}") if isinstance(reload, Refusal) else (reload,)
+            )
+        modes = (resident,) if isinstance(reload, Refusal) else (resident, reload)
+        return (*modes, *self._copies(kernel, item, tiles, resident))
 
     def life_years(self, writes_per_cell: float) -> float:
         """Years until a cell written `writes_per_cell` times a frame wears out."""
@@ -210,75 +124,121 @@ class Cim(Backend):
     def access_seconds(self, precision: Precision) -> float:
         """One access: reading the weight array, or applying the input bits, whichever takes longer."""
         p = self.parameters
-        steps = _ceil(precision.activation_bits, p.bits_per_cycle)
-        return max(p.read_time, p.fixed_time + steps * p.bit_time)
+        steps = quotient(precision.activation_bits, p.bits_per_cycle)
+        return max(p.read_time, p.fixed_time + steps * p.bit_time) * self.time_scale
 
     def words(self, precision: Precision) -> int:
         """Weights per access and row: the array's words are 8 bits wide, other widths regroup them."""
-        return max(1, self.parameters.words * 8 // precision.weight_bits)
+        return self.parameters.words * 8 // precision.weight_bits
 
-    def _resident(self, kernel: Kernel, item: Product) -> Cost | Refusal:
+    def _resident(self, kernel: Kernel, item: Product, tiles: Tiling) -> Cost | Refusal:
         if item.dynamic:
             return Refusal("an operand computed at run time cannot stay in the macro")
-        tiles = tiling(item, self.parameters.rows, self.words(kernel.precision))
         stored = tiles.tiles * self.tile_bytes
         if stored > self.capacity_bytes:
             return Refusal(
                 f"its weights fill {stored} bytes of the {self.capacity_bytes} that can stay resident"
             )
-        return self._cost(kernel, item, tiles, Mode("resident", stored=stored))
+        return self._cost(kernel, item, tiles, Mode("resident", self.resident_macros, stored=stored))
 
-    def _reload(self, kernel: Kernel, item: Product) -> Cost | Refusal:
+    def _copies(self, kernel: Kernel, item: Product, tiles: Tiling, resident: Cost) -> list[Cost]:
+        """Two, four ... copies, as long as they fit and each more shortens the time.
+
+        With as many copies as make the tiles a multiple of the macros all macros are busy: more gain nothing.
+        """
+        most = self.resident_macros // math.gcd(tiles.tiles, self.resident_macros)
+        if not self.parameters.replicate:
+            return []
+        numbers = [1 << power for power in range(1, most.bit_length()) if 1 << power < most]
+        found: list[Cost] = []
+        least = resident.seconds
+        for copies in [*numbers, most] if most > 1 else []:
+            stored = copies * resident.resident_bytes
+            if stored > self.capacity_bytes:
+                break
+            mode = Mode(f"resident x{copies}", self.resident_macros, copies, stored)
+            cost = self._cost(kernel, item, tiles, mode)
+            if cost.seconds <= WORTH_COPYING * least:
+                found.append(cost)
+                least = cost.seconds
+        return found
+
+    def _reload(self, kernel: Kernel, item: Product, tiles: Tiling) -> Cost | Refusal:
         p = self.parameters
         if not item.dynamic and self.weights is None:
             return Refusal("the device names no memory to reload weights from")
-        tiles = tiling(item, p.rows, self.words(kernel.precision))
-        writes = _ceil(tiles.tiles, p.macros)
+        if p.reload_macros == 0:
+            return Refusal("no macro is reserved for reloads")
+        writes = quotient(tiles.tiles, self.reload_macros or p.macros)
         years = self.life_years(writes)
         if years < p.least_life_years:
             rate = f"{p.frames_per_second:g} frames/s"
             return Refusal(f"writing it every frame wears the macro out in {_duration(years)} at {rate}")
-        return self._cost(kernel, item, tiles, Mode("reload", writes=writes))
+        return self._cost(kernel, item, tiles, Mode("reload", self.reload_macros, writes=writes))
 
     def _cost(self, kernel: Kernel, item: Product, tiles: Tiling, mode: Mode) -> Cost:
         p = self.parameters
-        passes = _ceil(item.m, p.compute_units)
-        compute = _ceil(tiles.tiles, p.macros) * passes * self.access_seconds(kernel.precision)
+        passes = quotient(quotient(item.m, mode.copies), p.compute_units)  # of each copy
+        rounds = quotient(mode.copies * tiles.tiles, mode.macros)
+        compute = rounds * passes * self.access_seconds(kernel.precision)
         moved = self._io_bytes(kernel, item)
         io = moved / self.io_bandwidth
-        lanes = p.output_elements_per_cycle * min(p.macros, tiles.tiles)
-        output = item.groups * item.m * item.n / (p.output_clock * lanes)
+        lanes = p.output_elements_per_cycle * min(mode.macros, mode.copies * tiles.tiles)
+        output = item.groups * item.m * item.n / (p.output_clock * lanes) * self.time_scale
         written = (
             bits_to_bytes(item.groups * item.k * item.n * kernel.precision.weight_bits) if mode.writes else 0
         )
-        write, write_joules = self._write(written, item.dynamic)
+        write, programming = self._write(written, item.dynamic, mode.macros)
         exposed = write * (1 - p.overlap_write)
         terms = {"compute": compute, "activations": io, "output": output}
         seconds = max(terms.values()) + exposed + p.sync_time
         decisive = {**terms, "write": exposed, "overhead": p.sync_time}
-        array_macs = tiles.tiles * passes * p.compute_units * p.rows * self.words(kernel.precision)
+        accesses = mode.copies * tiles.tiles * passes * p.compute_units
+        energy = self._compute_energy(kernel, item, tiles, mode.copies * passes)
+        energy = {name: joules * self.energy_scale for name, joules in energy.items()}
+        energy["I/O port"] = moved * p.io_energy
+        energy[f"memory {self.activations.name}"] = moved * self.activations.energy_per_byte
+        for name, joules in programming.items():
+            energy[name] = energy.get(name, 0.0) + joules
         return Cost(
             seconds=seconds,
-            joules=self._compute_joules(kernel, item, tiles, passes) + moved * self.io_energy + write_joules,
-            utilisation=min(1.0, kernel.workload.macs / (self.peak().macs_per_second * seconds)),
+            joules=sum(energy.values()),
+            utilisation=min(1.0, kernel.workload.macs / (self._peak.macs_per_second * seconds)),
             bound=max(decisive, key=lambda name: decisive[name]),
             mode=mode.name,
             compute_seconds=compute,
             activation_seconds=io,
             write_seconds=write,
+            output_seconds=output,
             overhead_seconds=p.sync_time,
             resident_bytes=mode.stored,
             writes_per_cell=mode.writes,
+            energy=energy,
             details={
                 "groups per tile": tiles.packed,
                 "tiles": tiles.tiles,
+                "copies": mode.copies,
+                "macros": min(mode.macros, mode.copies * tiles.tiles),
                 "passes": passes,
                 "macs": item.macs,
-                "array utilisation": item.macs / array_macs,
+                "array utilisation": item.macs / (accesses * p.rows * self.words(kernel.precision)),
                 "I/O bytes": moved,
                 "bytes written": written,
+                **self._limits(item, mode),
             },
         )
+
+    def _limits(self, item: Product, mode: Mode) -> dict[str, float]:
+        """How long cells that are written last, and the bits that converters lose of the sums on a bit line."""
+        p = self.parameters
+        limits: dict[str, float] = {}
+        if mode.writes and p.endurance is not None:
+            limits["lifetime years"] = self.life_years(mode.writes)
+        if p.adc_bits is not None:
+            columns = p.geometry.adc_columns if p.geometry else 1
+            exact = exact_adc_bits(min(p.rows, item.k), p.bits_per_cycle, columns)
+            limits |= {"ADC bits": p.adc_bits, "ADC bits lost": max(0, exact - p.adc_bits)}
+        return limits
 
     def _io_bytes(self, kernel: Kernel, item: Product) -> int:
         """Bytes through the I/O port: the raw input once (im2col happens in the macro), the output once, and
@@ -288,39 +248,71 @@ class Cim(Backend):
         operands = 1 + sum(step in _SECOND_OPERAND for step in kernel.epilogue)
         return bits_to_bytes((first + operands * kernel.workload.output_elements) * bits)
 
-    def _write(self, written: int, dynamic: bool) -> tuple[float, float]:
-        """Seconds and joules to program `written` bytes from their source."""
+    def _write(self, written: int, dynamic: bool, macros: int) -> tuple[float, dict[str, float]]:
+        """Seconds and joules, by part, to program `written` bytes into `macros` from their source.
+
+        Programming SRAM follows the supply of the logic; that of other cells does not.
+        """
         p = self.parameters
         if written == 0:
-            return 0.0, 0.0
-        bandwidth, energy = self.io_bandwidth, self.io_energy
+            return 0.0, {}
+        slower, dearer = (1.0, 1.0) if p.family == "nmc" else (self.time_scale, self.energy_scale)
+        cells = quotient(8 * written, p.write_bits) * p.write_time * slower / macros
+        energy = {"writes": 8 * written * p.write_energy * dearer}
         if not dynamic and self.weights is not None:
-            bandwidth, energy = self.weights.bandwidth, self.weights.energy_per_byte
-        cells = _ceil(8 * written, p.write_bits) * p.write_time / p.macros
-        return max(cells, written / bandwidth), 8 * written * p.write_energy + written * energy
+            energy[f"memory {self.weights.name}"] = written * self.weights.energy_per_byte
+            return max(cells, written / self.weights.bandwidth), energy
+        energy["I/O port"] = written * p.io_energy
+        energy[f"memory {self.activations.name}"] = written * self.activations.energy_per_byte
+        return max(cells, written / self.io_bandwidth), energy
 
-    def _compute_joules(self, kernel: Kernel, item: Product, tiles: Tiling, passes: int) -> float:
-        """Array, partial sums, input drivers and output stage. TOPS/W scales with 64 / (bits x bits)."""
+    def _compute_energy(self, kernel: Kernel, item: Product, tiles: Tiling, passes: int) -> dict[str, float]:
+        """Joules of array, input drivers, partial sums and output stage, at the nominal supply."""
         p = self.parameters
-        scale = kernel.precision.activation_bits * kernel.precision.weight_bits / 64
         outputs = item.groups * item.m * item.n
-        used = min(p.rows, tiles.packed * item.k) * min(self.words(kernel.precision), tiles.packed * item.n)
-        read = tiles.tiles * passes * used
         fed = bits_to_bytes(
             item.m * item.k * item.groups * tiles.column_tiles * kernel.precision.activation_bits
         )
-        psums = PSUM_BYTES * outputs * (1 + 2 * (tiles.row_tiles - 1))
+        psum_bytes = 4 if sum(kernel.precision) <= 24 else 8
+        psums = psum_bytes * outputs * (1 + 2 * (tiles.row_tiles - 1))
         stage = sum(p.output_stage[step] for step in kernel.epilogue)
-        return (
-            scale * (item.macs * p.mac_energy + read * p.weight_read_energy)
-            + fed * p.input_energy
-            + psums * p.output_energy
-            + outputs * stage
+        return {
+            **self._array_energy(kernel.precision, item, tiles, passes),
+            "inputs": fed * p.input_energy,
+            "partial sums": psums * p.output_energy,
+            "output stage": outputs * stage,
+        }
+
+    def _array_energy(
+        self, precision: Precision, item: Product, tiles: Tiling, passes: int
+    ) -> dict[str, float]:
+        """Joules of the array: gate by gate, or per MAC, where TOPS/W scales with 64 / (bits x bits)."""
+        p = self.parameters
+        if self.macro:
+            return self.macro.energies(precision, self._activity(precision, item, tiles))
+        scale = precision.activation_bits * precision.weight_bits / 64
+        used = min(p.rows, tiles.packed * item.k) * min(self.words(precision), tiles.packed * item.n)
+        return {
+            "MACs": scale * item.macs * p.mac_energy,
+            "weight reads": scale * tiles.tiles * passes * used * p.weight_read_energy,
+        }
+
+    def _activity(self, precision: Precision, item: Product, tiles: Tiling) -> Activity:
+        """What of the array is at work: every input vector passes every tile, in steps of `bits_per_cycle`.
+
+        Groups that share a tile drive its rows together, but each of its words sums the rows of one group.
+        """
+        p = self.parameters
+        steps = quotient(precision.activation_bits, p.bits_per_cycle) * item.m
+        words = steps * item.groups * item.n
+        full, rest = (0, item.k) if tiles.packed > 1 else divmod(item.k, p.rows)
+        trees = ((words * full, p.rows), (words, rest)) if rest else ((words * full, p.rows),)
+        return Activity(
+            steps=steps * tiles.tiles,
+            rows=steps * item.groups * item.k * tiles.column_tiles,
+            words=words * tiles.row_tiles,
+            trees=trees,
         )
-
-
-def _ceil(numerator: int, denominator: int) -> int:
-    return -(-numerator // denominator)
 
 
 def _described(workload: object) -> str:

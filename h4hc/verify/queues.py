@@ -10,7 +10,7 @@ from h4hc.verify.references import TICK
 from h4hc.verify.report import Tally
 
 PICO = 1e-12
-RESIDENT = "resident"  # the mode in which weights stay in the device's array
+RESIDENT = "resident"  # the mode in which weights stay in the device's array; "resident x2" keeps them twice
 
 
 def coverage(plan: Plan) -> Tally:
@@ -134,14 +134,27 @@ def order(plan: Plan) -> Tally:
     return tally
 
 
+def copies(mode: str) -> int:
+    """How often `mode` keeps the weights in the device's array: 0 if they do not stay there."""
+    name, _, number = mode.partition(" x")
+    if name != RESIDENT:
+        return 0
+    if not number:
+        return 1 if mode == RESIDENT else 0
+    return int(number) if number.isdecimal() and len(number) < 10 and int(number) > 1 else 0
+
+
 def residency(plan: Plan) -> Tally:
-    """V13: the weights that stay in a device's array fit in it."""
+    """V13: the weights that stay in a device's array fit in it, with all their copies.
+
+    N copies take N times the room of one. How fast they are is for the cost models and profiles to know.
+    """
     tally = Tally()
     used = dict.fromkeys(plan.devices, 0)
     for operator in plan.document.operators:
         used[operator.device] += operator.resident_bytes
         tally.expect(
-            (operator.mode == RESIDENT) == (operator.resident_bytes > 0),
+            (copies(operator.mode) > 0) == (operator.resident_bytes > 0),
             f"operator {operator.name!r} in mode {operator.mode!r} keeps {operator.resident_bytes} bytes",
         )
         expected = _resident_bytes(operator)
@@ -149,6 +162,7 @@ def residency(plan: Plan) -> Tally:
             expected is None or expected == operator.resident_bytes,
             f"operator {operator.name!r} keeps {operator.resident_bytes} bytes, its cost says {expected}",
         )
+        _expect_copies(tally, operator)
     for device in plan.document.devices:
         total = used[device.name]
         tally.expect(
@@ -159,6 +173,20 @@ def residency(plan: Plan) -> Tally:
             f"device {device.name}: {total} bytes resident, room for {device.capacity}",
         )
     return tally
+
+
+def _expect_copies(tally: Tally, operator: Operator) -> None:
+    number, modes = copies(operator.mode), operator.costs.get(operator.device)
+    if number < 2 or modes is None or isinstance(modes, str):
+        return
+    one, all_of_them = modes.get(RESIDENT), modes.get(operator.mode)
+    if one is None or all_of_them is None:
+        return
+    tally.expect(
+        all_of_them.resident_bytes == number * one.resident_bytes,
+        f"operator {operator.name!r}: {number} copies of {one.resident_bytes} bytes "
+        f"take {all_of_them.resident_bytes}",
+    )
 
 
 def _resident_bytes(operator: Operator) -> int | None:

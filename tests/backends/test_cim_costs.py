@@ -6,9 +6,12 @@ import dataclasses
 
 import pytest
 from backend_helpers import one_cost, one_device, refusal, rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from h4hc.backends.base import Backend, Peak
 from h4hc.backends.cim import Product, tiling
+from h4hc.ir.cost import Refusal
 from h4hc.ir.workload import Conv, Generic, Kernel, MatMul, Precision, Reduction
 
 # Tables were made with an I/O port of 8 GB/s at 2.3 pJ/B (SRAM and one network hop).
@@ -110,6 +113,82 @@ def test_reload_is_offered_by_sram_and_by_endless_mram_only() -> None:
     assert durable.capacity_bytes == macro("mram-nmc-22nm").capacity_bytes - 128 * 8
 
 
+def test_a_reload_of_cells_that_wear_tells_how_long_they_last() -> None:
+    """1e14 writes at 625 a frame and 50 frames/s."""
+    kernel = Kernel(MatMul(1, 1, 640, 1000))
+    cost = one_cost(macro("mram-nmc-22nm", endurance=1e14), kernel, "reload")
+    assert cost.details["lifetime years"] == pytest.approx(1e14 / (625 * 50) / (365.25 * 24 * 3600))
+    assert "lifetime years" not in one_cost(macro("mram-nmc-22nm"), kernel, "resident").details
+
+
+def test_asked_for_a_macro_may_wear_out() -> None:
+    careless = macro("mram-nmc-22nm", dynamic=True, least_life_years=0)
+    cost = one_cost(careless, Kernel(MatMul(3, 197, 64, 197, dynamic=True)))
+    assert 0 < cost.details["lifetime years"] < 1
+
+
+@pytest.mark.parametrize(("reserved", "resident"), [(None, 0), (16, 0), (12, 4), (8, 8), (0, 16)])
+def test_macros_that_are_not_reserved_for_reloads_keep_weights(reserved: int | None, resident: int) -> None:
+    """A 64 kb macro holds one tile: reserved or resident."""
+    backend = macro("sram-dcim-22nm", macros=16, reload_macros=reserved)
+    assert backend.capacity_bytes == resident * 256 * 32
+    found = backend.costs(Kernel(MatMul(1, 196, 256, 128)))
+    modes = {cost.mode: cost for cost in found if not cost.mode.startswith("resident x")}  # type: ignore[union-attr]
+    assert set(modes) == ({"resident"} if resident >= 4 else set()) | ({"reload"} if reserved != 0 else set())
+    for cost in modes.values():
+        assert cost.details["macros"] == 4
+
+
+def test_fewer_reload_macros_take_more_rounds_and_wear_more() -> None:
+    kernel = Kernel(MatMul(1, 196, 256, 512))  # 16 tiles
+    whole, part = (
+        one_cost(macro("sram-dcim-22nm", macros=16, reload_macros=n), kernel, "reload") for n in (16, 6)
+    )
+    assert part.compute_seconds == pytest.approx(3 * whole.compute_seconds)
+    assert (whole.writes_per_cell, part.writes_per_cell) == (1, 3)
+
+
+def test_no_macro_reserved_refuses_products_of_activations() -> None:
+    backend = macro("sram-dcim-22nm", macros=16, reload_macros=0)
+    assert "no macro is reserved" in refusal(backend, Kernel(MatMul(3, 64, 64, 64, dynamic=True)))
+
+
+@pytest.mark.parametrize(
+    ("columns", "copies"),
+    [
+        (8, {2: 0.5, 4: 0.25}),  # one tile on four macros
+        (24, {4: 0.75}),  # three tiles: with two copies, six, some macro still has two
+        (32, {}),  # four tiles: no macro is idle
+        (40, {2: 0.75, 4: 0.625}),  # five tiles take two rounds; ten take three of half the vectors
+        (48, {2: 0.75}),  # six tiles: twelve are three rounds, and no macro is idle
+    ],
+)
+def test_copies_balance_the_load_of_four_macros(columns: int, copies: dict[int, float]) -> None:
+    backend = macro("mram-nmc-22nm", macros=4, read_time="100 ns")
+    found = backend.costs(Kernel(MatMul(1, 4096, 128, columns)))
+    assert not isinstance(found, Refusal)
+    one = found[0]
+    shares = {int(cost.details["copies"]): cost.compute_seconds / one.compute_seconds for cost in found[1:]}
+    assert shares == pytest.approx(copies)
+    for cost in found[1:]:
+        assert cost.mode == f"resident x{cost.details['copies']}"
+        assert cost.resident_bytes == cost.details["copies"] * one.resident_bytes
+        assert cost.seconds < one.seconds
+
+
+def test_copies_that_do_not_fit_or_have_no_vectors_are_not_offered() -> None:
+    small = macro("mram-nmc-22nm", macros=4, capacity="3 KiB", read_time="100 ns")
+    half = small.capacity_bytes // 2 // (128 * 8)
+    assert len(small.costs(Kernel(MatMul(1, 4096, 128, 8 * half + 8)))) == 1  # type: ignore[arg-type]
+    assert len(macro("mram-nmc-22nm", macros=4).costs(Kernel(MatMul(1, 1, 128, 8)))) == 1  # type: ignore[arg-type]
+
+
+def test_a_weight_wider_than_the_row_is_refused() -> None:
+    geometry = {"rows": 128, "words": 1}
+    backend = one_device("cim", "sram-dcim-28nm", PORT, geometry=geometry)
+    assert "holds no weight of 16 bits" in refusal(backend, Kernel(MatMul(1, 8, 8, 8), (), Precision(16, 16)))
+
+
 def test_reload_time_and_wear() -> None:
     """640000 weights take 640000 B / 54 MB/s to write; 625 tiles pass through one tile's cells."""
     durable = macro("mram-nmc-22nm", endurance=1e14)
@@ -185,3 +264,37 @@ def test_cluster_divides_tiles_and_multiplies_capacity_and_leakage() -> None:
     assert one_cost(four, kernel).compute_seconds == pytest.approx(one_cost(one, kernel).compute_seconds / 4)
     assert four.capacity_bytes == 4 * one.capacity_bytes
     assert four.static_watts == pytest.approx(4 * one.static_watts)
+
+
+KINDS = {
+    "near memory": macro("mram-nmc-22nm-cu4", macros=3, pack_groups=False),
+    "digital": macro("sram-dcim-22nm", macros=6, reload_macros=2, pack_groups=False),
+    "gates": one_device("cim", "sram-dcim-28nm", PORT, pack_groups=False, macros=2),
+    "analog": one_device("cim", "sram-acim-28nm", PORT, pack_groups=False, voltage="0.8 V"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=80, deadline=None)
+@given(
+    bounds=st.tuples(st.integers(1, 6), st.integers(1, 300), st.integers(1, 600), st.integers(1, 300)),
+    axis=st.sampled_from(["batch", "m", "k", "n"]),
+    more=st.integers(1, 200),
+    precision=st.sampled_from([Precision(), Precision(4, 4)]),
+)
+def test_costs_grow_with_every_loop_bound(
+    kind: str, bounds: tuple[int, int, int, int], axis: str, more: int, precision: Precision
+) -> None:
+    """In every mode that both sizes offer, groups included; never faster than the peak, never for nothing."""
+    backend, item = KINDS[kind], MatMul(*bounds)
+    large = dataclasses.replace(item, **{axis: getattr(item, axis) + more})
+    costs = [backend.costs(Kernel(each, (), precision)) for each in (item, large)]
+    small, grown = ({} if isinstance(c, Refusal) else {cost.mode: cost for cost in c} for c in costs)
+    for mode, cost in small.items():
+        peak = backend.peak().macs_per_second * 64 / (precision.activation_bits * precision.weight_bits)
+        assert cost.seconds >= item.macs / peak * (1 - 1e-9)
+        assert cost.joules > 0
+        if mode in grown:
+            assert grown[mode].seconds >= cost.seconds * (1 - 1e-9)
+            assert grown[mode].joules >= cost.joules * (1 - 1e-9)
+            assert grown[mode].resident_bytes >= cost.resident_bytes

@@ -1,0 +1,138 @@
+"""Copies of weights: modes that hold an operator's weights several times, in capacity that would be idle.
+
+A device that keeps weights may offer a mode and modes ``<mode> x2``, ``<mode> x4`` ... that take as many times the room and
+less time. The partitioner searches as if there were none, and then spends the room that is left: a schedule
+never gets worse by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
+from typing import Any
+
+from h4hc.ir.system import System
+
+_ARRAYS = ("mode_work", "mode_energy", "mode_resident")
+
+
+def single_modes(system: System) -> list[int]:
+    """By mode number over all operators: the mode that it copies, or itself."""
+    data = system.data
+    single = []
+    for v, costs in enumerate(system.mode_costs):
+        start = data["mode_ptr"][v]
+        known: dict[tuple[int, str], int] = {}
+        for number, cost in enumerate(costs):
+            device = data["mode_device"][start + number]
+            known[device, cost.mode] = start + number
+            single.append(known.get((device, cost.mode.partition(" x")[0]), start + number))
+    return single
+
+
+def without_copies(system: System, single: Sequence[int]) -> System:
+    """`system` with every copied mode as dear, and as small, as the one it copies: none is worth choosing.
+
+    Mode numbers stay what they are.
+    """
+    if all(m == number for number, m in enumerate(single)):
+        return system
+    data: dict[str, Any] = dict(system.data)
+    for name in _ARRAYS:
+        values = data[name]
+        data[name] = [values[m] for m in single]
+    return replace(system, data=data)
+
+
+def offers_choice(system: System) -> bool:
+    """Whether some device runs some operator in several modes."""
+    data = system.data
+    for start, end in pairwise(data["mode_ptr"]):
+        devices = data["mode_device"][start:end]
+        if len(set(devices)) < len(devices):
+            return True
+    return False
+
+
+def fill(
+    system: System,
+    modes: Sequence[int],
+    room: Sequence[int],
+    score: Callable[[Sequence[int]], tuple[float, ...]],
+    evaluations: int,
+) -> list[int]:
+    """`modes` with operators in modes of their devices that take more of the `room` (bytes by device) and less time.
+
+    The first attempt takes what fits, most time saved per byte first; then follow single changes. Kept is what
+    `score` prefers, in at most `evaluations` (but two) scores. The result never scores worse than `modes`.
+    """
+    best, left = list(modes), list(room)
+    wanted = _larger_modes(system, best)
+    if not wanted:
+        return best
+    least = score(best)
+    attempt, spare = list(best), list(left)
+    _take_all(system, attempt, spare, wanted)
+    found = score(attempt)
+    if found < least:
+        best, left, least = attempt, spare, found
+    for _, v, mode in wanted[: max(0, evaluations - 2)]:
+        attempt, spare = list(best), list(left)
+        if _worth(system, best, left, v, mode) is None:
+            continue
+        _take(system, attempt, spare, v, mode)
+        found = score(attempt)
+        if found < least:
+            best, left, least = attempt, spare, found
+    return best
+
+
+def _larger_modes(system: System, modes: Sequence[int]) -> list[tuple[float, int, int]]:
+    """(less time saved per byte, operator, mode) of the modes of its device that are larger and faster, best first."""
+    data = system.data
+    everything = [1 << 62] * (1 + max(data["mode_device"], default=0))
+    wanted = []
+    for v in range(len(modes)):
+        for mode in range(data["mode_ptr"][v + 1] - data["mode_ptr"][v]):
+            worth = _worth(system, modes, everything, v, mode)
+            if worth is not None:
+                wanted.append((-worth, v, mode))
+    return sorted(wanted)
+
+
+def _worth(system: System, modes: Sequence[int], room: Sequence[int], v: int, mode: int) -> float | None:
+    """Time saved per byte of `room` if operator `v` goes to `mode`; None if it has no room or saves nothing."""
+    data = system.data
+    now, then = data["mode_ptr"][v] + modes[v], data["mode_ptr"][v] + mode
+    device = data["mode_device"][then]
+    more = data["mode_resident"][then] - data["mode_resident"][now]
+    saved = data["mode_work"][now] - data["mode_work"][then]
+    if device != data["mode_device"][now] or saved <= 0 or not 0 < more <= room[device]:
+        return None
+    return float(saved / more)
+
+
+def _take(system: System, modes: list[int], room: list[int], v: int, mode: int) -> None:
+    data = system.data
+    now, then = data["mode_ptr"][v] + modes[v], data["mode_ptr"][v] + mode
+    room[data["mode_device"][then]] -= data["mode_resident"][then] - data["mode_resident"][now]
+    modes[v] = mode
+
+
+def _take_all(
+    system: System, modes: list[int], room: list[int], wanted: Iterable[tuple[float, int, int]]
+) -> None:
+    """Take the best of `wanted` again and again. What is left is worth less once its operator has changed."""
+    queue = list(wanted)
+    heapify(queue)
+    while queue:
+        promised, v, mode = heappop(queue)
+        worth = _worth(system, modes, room, v, mode)
+        if worth is None:
+            continue
+        if -worth > promised:
+            heappush(queue, (-worth, v, mode))
+        else:
+            _take(system, modes, room, v, mode)
