@@ -1,56 +1,73 @@
 """Cost model of a systolic array: one operand stays in the cells, the others stream through.
 
 Convolutions and products are G independent products [M x K] x [K x N]; one that is larger than the array is
-folded. Cycles and operand reads of a fold are those of SCALE-Sim 3.0.0. Operands are fed from a buffer; the
-activation memory is read once if a product's input fits there, else once per fold that needs it again.
+folded. Cycles and operand reads of a fold are those of SCALE-Sim 3.0.0. The array is fed from double-buffered
+SRAMs, one per operand, and sums wait in accumulators: half of each holds what is in use while the other half
+is filled or drained (see `h4hc.backends.blocking` for what is fetched how often). An operator takes the longer of
+its array cycles and its traffic, so that the array stalls where a memory does not keep up, after the first
+stationary tile has been loaded, which nothing hides.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from h4hc.backends.base import Peak
+from h4hc.backends.blocking import (
+    Array,
+    Blocking,
+    Buffers,
+    Dataflow,
+    Folds,
+    Product,
+    blockings,
+    folds,
+    packed,
+)
 from h4hc.backends.engine import SCALE_BYTES, Count, Effort, Engine, EngineParameters, Epilogue
+from h4hc.backends.placed import Placed
 from h4hc.ir.cost import Refusal
 from h4hc.ir.quantity import Bytes
+from h4hc.ir.target import Device, Target
 from h4hc.ir.workload import Conv, Kernel, MatMul, Reduction
 
 ACCUMULATOR_BYTES = 4
-
-Dataflow = Literal["weight", "output", "input"]
 
 
 class SystolicParameters(EngineParameters):
     """An array of rows x columns cells; `dataflow` names the operand that is stationary.
 
-    `operand_buffer` holds the input of a product; partial sums of folds over K go to accumulators beside it.
+    `input_buffer` and `weight_buffer` hold the first and the second operand, `accumulator_buffer` sums of 4
+    bytes; half of each is in use, the other half fills or drains. `preload`: cells hold the next stationary value
+    beside the one in use, so that folds follow each other without a gap. `pack_groups`: several small groups
+    (the channels of a depthwise convolution) share a fold, block-diagonally.
     """
 
     rows: Count
     columns: Count
     dataflow: Dataflow
-    operand_buffer: Bytes
+    input_buffer: Bytes
+    weight_buffer: Bytes
+    accumulator_buffer: Bytes
+    preload: bool = False
+    pack_groups: bool = False
 
 
-class Product(NamedTuple):
-    """`groups` products [m x k] x [k x n]."""
+class Traffic(NamedTuple):
+    """Bytes at the ports of the activation and of the weight memory."""
 
-    groups: int
-    m: int
-    k: int
-    n: int
+    activations: float
+    weights: float
 
 
-class Folds(NamedTuple):
-    """What a product takes: cycles, operands read from the buffer and results written to the accumulators
-    (elements), and how many times each operand is streamed or loaded."""
+class Operands(NamedTuple):
+    """Bytes of an operator: first operand, second operand if it is computed at run time, weights as
+    stored, and output."""
 
-    cycles: int
-    first_reads: int
-    second_reads: int
-    first_passes: int
-    second_passes: int
-    sum_writes: int
+    first: int
+    second: int
+    weights: float
+    output: int
 
 
 def product(item: Conv | MatMul) -> Product:
@@ -64,82 +81,120 @@ def product(item: Conv | MatMul) -> Product:
     return Product(item.batch * item.groups, item.out_h * item.out_w, k * taps, n)
 
 
-def folds(item: Product, rows: int, columns: int, dataflow: Dataflow) -> Folds:
-    """One product of `item` on an array of rows x columns."""
-    _, m, k, n = item
-    if dataflow == "weight":
-        along, across = -(-k // rows), -(-n // columns)
-        cycles = along * across * (m + 2 * rows + columns - 2)
-        return Folds(cycles, m * k * across, k * n, across, 1, m * n * along)
-    if dataflow == "output":
-        along, across = -(-m // rows), -(-n // columns)
-        cycles = along * across * (k + rows + columns - 2)
-        return Folds(cycles, m * k * across, k * n * along, across, along, m * n)
-    along, across = -(-k // rows), -(-m // columns)
-    cycles = along * across * (n + 2 * rows + columns - 2)
-    return Folds(cycles, m * k, k * n * across, 1, across, m * n * along)
-
-
 class Systolic(Engine):
     """One systolic array."""
 
     Parameters = SystolicParameters
     parameters: SystolicParameters
 
+    def __init__(self, device: Device, target: Target) -> None:
+        super().__init__(device, target)
+        p = self.parameters
+        self.array = Array(p.rows, p.columns, p.dataflow, p.preload)
+        sums = p.accumulator_buffer // (2 * ACCUMULATOR_BYTES)
+        self.buffers = Buffers(p.input_buffer // 2, p.weight_buffer // 2, sums)
+
     def peak(self) -> Peak:
         """At full utilisation each byte from the buffer feeds a whole row of cells."""
         p = self.parameters
         joules = p.mac_energy + p.buffer_energy / p.columns
-        return Peak(p.rows * p.columns * p.clock, joules)
+        return Peak(p.rows * p.columns * p.clock, joules * self.energy_scale)
 
-    def array_effort(self, kernel: Kernel, behind: Epilogue) -> Effort | Refusal:
+    def array_effort(self, kernel: Kernel, behind: Epilogue, placed: Placed) -> Effort | Refusal:
         """Folds one after the other; results leave through the output unit as they are done."""
         item, p = kernel.workload, self.parameters
         if not isinstance(item, Conv | MatMul):
             return Refusal(f"no kernel for {type(item).__name__}")
         width = kernel.precision.activation_bits // 8
         single = product(item)
-        done = folds(single, p.rows, p.columns, p.dataflow)
+        if p.pack_groups:
+            single = packed(single, p.rows, p.columns)
+        operands = self._operands(kernel, single)
+        done = folds(single, self.array)
+        fill = self._fill_cycles(single, width, kernel.weight_bytes > 0)
+        chosen, traffic = self._fastest(single, done, operands, width, fill)
         array = single.groups * done.cycles * width
+        restart = single.groups * chosen.restart_cycles * width
         outputs = item.output_elements
         slowest = max(p.output_cycles, p.relu_cycles if behind.relu else 0.0)
         out = outputs * self._rate(slowest, behind) * width
         sums = single.groups * max(0, done.sum_writes - single.m * single.n)
-        activations, weights = self._traffic(kernel, single, done, width)
+        reloaded = (chosen.chunks - 1) * single.k * (single.m if p.dataflow == "input" else single.n)
         return Effort(
-            cycles=max(array, out),
+            cycles=max(array + restart, out) + fill,
             outputs=outputs,
-            activations=activations,
+            activations=traffic.activations,
             macs=item.macs,
-            weights=weights,
-            buffer=single.groups * (done.first_reads + done.second_reads) * width
+            weights=traffic.weights,
+            buffer=single.groups * (done.first_reads + done.second_reads + reloaded) * width
             + 2 * ACCUMULATOR_BYTES * sums,
-            bound="output" if out > array else "compute",
+            bound="output" if out > array + restart else "compute",
             details=(
                 ("array cycles", array),
+                ("restart cycles", restart),
                 ("output cycles", out),
-                ("first operand passes", done.first_passes),
-                ("second operand passes", done.second_passes),
+                ("fill cycles", fill),
+                ("folds", single.groups * done.total),
+                ("chunks", chosen.chunks),
+                ("first operand fetches", chosen.first_fetches),
+                ("second operand fetches", chosen.second_fetches),
+                ("spilled sums", chosen.spills * single.groups * single.m * single.n),
             ),
         )
 
-    def _traffic(self, kernel: Kernel, single: Product, done: Folds, width: int) -> tuple[float, float]:
-        """Bytes at the ports of the activation and of the weight memory."""
-        p = self.parameters
-        second = single.groups * single.k * single.n * width if not kernel.weight_bytes else 0
-        first = kernel.input_bytes - second
-        fits = first <= p.operand_buffer * single.groups
-        activations = first * (1 if fits else done.first_passes) + second * done.second_passes
-        activations += kernel.output_bytes
-        if not kernel.weight_bytes:
-            return activations, 0.0
-        weights = kernel.weight_bytes * p.weight_compression + SCALE_BYTES * single.n * single.groups
-        if self.weights is self.activations:
-            return activations, weights * done.second_passes
-        again = weights * (1 + done.second_passes) if done.second_passes > 1 else 0.0
-        return activations + again, weights
+    def _operands(self, kernel: Kernel, single: Product) -> Operands:
+        item, p = kernel.workload, self.parameters
+        second = 0
+        if isinstance(item, MatMul) and item.dynamic:
+            second = item.batch * item.k * item.n * kernel.precision.activation_bits // 8
+        weights = 0.0
+        if kernel.weight_bytes:
+            channels = item.out_channels if isinstance(item, Conv) else single.groups * single.n
+            weights = kernel.weight_bytes * p.weight_compression + SCALE_BYTES * channels
+        return Operands(kernel.input_bytes - second, second, weights, kernel.output_bytes)
 
-    def pool_effort(self, item: Reduction, width: int, behind: Epilogue) -> Effort | Refusal:
+    def _fastest(
+        self, single: Product, done: Folds, operands: Operands, width: int, fill: float
+    ) -> tuple[Blocking, Traffic]:
+        """The loop order and chunk that take the least time, of equals the least traffic, as a compiler chooses."""
+        groups, clock = single.groups, self.parameters.clock
+        shared = self.weights is self.activations
+        waited = self.weights.latency if operands.weights else 0.0
+        first, second = operands.first / groups, (operands.second or operands.weights) / groups
+        best: tuple[float, float] = (0.0, 0.0)
+        found: tuple[Blocking, Traffic] | None = None
+        for option in blockings(single, self.array, self.buffers, first, second):
+            traffic = self._traffic(option, operands, single)
+            port = traffic.activations / self.activations.bandwidth
+            weight = traffic.weights / self.weights.bandwidth
+            array = (groups * (done.cycles + option.restart_cycles) * width + fill) / clock
+            memory = waited + (port + weight if shared else max(port, weight))
+            rank = (max(array, memory), traffic.activations + traffic.weights)
+            if found is None or rank < best:
+                best, found = rank, (option, traffic)
+        if found is None:
+            raise ValueError("a product has at least one blocking")
+        return found
+
+    def _traffic(self, option: Blocking, operands: Operands, single: Product) -> Traffic:
+        """Weights come once from their memory; those fetched again are kept in the activation memory."""
+        spilled = 2 * ACCUMULATOR_BYTES * option.spills * single.groups * single.m * single.n
+        activations = operands.first * option.first_fetches + operands.output + spilled
+        activations += operands.second * option.second_fetches
+        weights, fetches = operands.weights, option.second_fetches
+        if self.weights is self.activations:
+            return Traffic(activations, weights * fetches)
+        return Traffic(activations + (weights * (1 + fetches) if fetches > 1 else 0.0), weights)
+
+    def _fill_cycles(self, single: Product, width: int, stored: bool) -> float:
+        """Cycles until the first stationary tile is in the cells and the first row of the other arrives."""
+        p = self.parameters
+        source = self.weights if stored and p.dataflow == "weight" else self.activations
+        across = {"weight": single.n, "output": 0, "input": single.m}[p.dataflow]
+        tile = min(p.rows, single.k) * min(p.columns, across) * width
+        return p.clock * (tile / source.bandwidth + self.activations.latency)
+
+    def pool_effort(self, item: Reduction, width: int, behind: Epilogue, placed: Placed) -> Effort | Refusal:
         """The output unit takes the elements of each window one by one."""
         p = self.parameters
         window = max(item.kernel_h * item.kernel_w, -(-item.in_h // item.out_h) * -(-item.in_w // item.out_w))

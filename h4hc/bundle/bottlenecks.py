@@ -11,6 +11,8 @@ from h4hc.bundle.store import Document
 from h4hc.bundle.timing import Hold, Replayed, replay
 
 HANDOFF = "hand-off"
+OTHERS = "other frames"
+BALANCE = "balance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class Idle:
 
     A cause is the resource whose result it waits for (a device, or a link for its DMA channels), ``hand-off``
     (the latency of a semaphore or interrupt), ``memory`` (a buffer that is still in use), ``start`` (nothing to do
-    yet) or ``end`` (nothing to do any more).
+    yet), ``end`` (nothing to do any more) or ``next frame`` (at a fixed frame rate). With several frames in flight it is ``balance``, for the part of the
+    initiation interval that the resource's work does not fill.
     """
 
     resource: str
@@ -40,7 +43,10 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Bottlenecks:
-    """The critical path in order, the ticks of it by resource, idle times, and the latency without overlap."""
+    """The critical path in order, the ticks of it by resource, idle times, and the latency without overlap.
+
+    With several frames in flight the path is that of a frame alone, and what it waits for others comes on top.
+    """
 
     path: tuple[Step, ...]
     shares: dict[str, int]
@@ -58,11 +64,16 @@ def bottlenecks(document: Document) -> Bottlenecks:
         for name, ticks in ((_group(tasks[step.task]), step.work), (HANDOFF, step.latency)):
             if ticks:
                 shares[name] = shares.get(name, 0) + ticks
+    latency, several = document["summary"]["latency"], document["summary"]["frames_in_flight"] > 1
+    if several:
+        shares[OTHERS] = latency - sum(shares.values())
     return Bottlenecks(
         path=path,
         shares=shares,
         idle=tuple(
-            _idle(name, queue, tasks, replayed, document["summary"]["latency"])
+            _unbalanced(name, queue, tasks, document["summary"]["initiation_interval"])
+            if several
+            else _idle(name, queue, tasks, replayed, document["summary"])
             for name, queue in sorted(document["queues"].items())
         ),
         layer_by_layer=_layer_by_layer(document, tasks),
@@ -101,8 +112,11 @@ def _tile_work(task: Document, tile: int) -> int:
     return int(work * (tile + 1) // tiles - work * tile // tiles)
 
 
-def _idle(name: str, queue: list[int], tasks: dict[int, Document], replayed: Replayed, latency: int) -> Idle:
+def _idle(
+    name: str, queue: list[int], tasks: dict[int, Document], replayed: Replayed, summary: Document
+) -> Idle:
     causes: dict[str, int] = {}
+    latency, pause = summary["latency"], summary["initiation_interval"] - summary["latency"]
     free = 0
     for id_ in queue:
         for tile, (end, hold) in enumerate(zip(replayed.ends[id_], replayed.holds[id_], strict=True)):
@@ -115,8 +129,15 @@ def _idle(name: str, queue: list[int], tasks: dict[int, Document], replayed: Rep
         causes["start"] = latency
     elif latency > free:
         causes["end"] = latency - free
+    if pause > 0:
+        causes["next frame"] = pause
     busy = sum(tasks[id_]["work"] for id_ in queue)
     return Idle(name, busy, causes)
+
+
+def _unbalanced(name: str, queue: list[int], tasks: dict[int, Document], interval: int) -> Idle:
+    busy = sum(tasks[id_]["work"] for id_ in queue)
+    return Idle(name, busy, {BALANCE: interval - busy})
 
 
 def _waited(hold: Hold, ticks: int, tasks: dict[int, Document]) -> list[tuple[str, int]]:

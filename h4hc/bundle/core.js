@@ -4,7 +4,10 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const tick = data.tick_seconds;
 const byId = (id) => document.getElementById(id);
 
-data.operators.forEach((operator, index) => { operator.index = index; });
+data.operators.forEach((operator, index) => {
+  operator.index = index;
+  operator.costs = data.costs[operator.costs];
+});
 
 const taskById = new Map(data.tasks.map((task) => [task.id, task]));
 const operatorByName = new Map(data.operators.map((operator) => [operator.name, operator]));

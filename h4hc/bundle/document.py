@@ -6,7 +6,7 @@ SI. The format is described field by field in `h4hc/firmware/schedule.schema.jso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import PurePath
 
@@ -18,8 +18,13 @@ from h4hc.ir.graph import Graph, Operator, Tensor
 from h4hc.ir.placement import Placement
 from h4hc.ir.schedule import TICK_SECONDS, Buffer, Schedule, Task
 from h4hc.ir.target import Link, Target
-from h4hc.ir.workload import Workload
+from h4hc.ir.workload import Conv, Elementwise, Generic, Kernel, MatMul, Move, Reduction, Workload
 from h4hc.passes.problem import planned_bytes, ticks
+
+DIGITS = 4  # significant, of the parts of a cost
+WORKLOADS: Mapping[str, Callable[..., Workload]] = {
+    kind.__name__: kind for kind in (Conv, MatMul, Elementwise, Reduction, Move, Generic)
+}
 
 
 def build_document(compilation: Compilation) -> Document:
@@ -27,8 +32,9 @@ def build_document(compilation: Compilation) -> Document:
     graph, costs, placement, schedule = finished(compilation)
     target = compilation.target
     tasks = {task.operator: task for task in schedule.tasks if task.kind == "compute"}
+    rows = cost_records(costs)
     operators = [
-        _operator(operator, index, costs, placement, tasks.get(operator.name))
+        _operator(operator, index, costs, placement, tasks.get(operator.name), rows[index])
         for index, operator in enumerate(graph.operators)
     ]
     precision = compilation.options.precision
@@ -76,6 +82,8 @@ def options_record(options: Options) -> Document:
         "budget_seconds": options.budget_seconds,
         "precision": options.precision,
         "weights": options.weights,
+        "frames": options.frames,
+        "interval_seconds": options.interval_seconds,
         "effort": options.effort,
     }
 
@@ -109,6 +117,12 @@ def _summary(compilation: Compilation, graph: Graph, schedule: Schedule) -> Docu
     return {
         "latency": schedule.latency,
         "initiation_interval": schedule.initiation_interval,
+        "interval_bound": schedule.interval_bound,
+        "frames_in_flight": schedule.frames_in_flight,
+        "front": [
+            {"frames": point.frames, "interval": point.interval, "latency": point.latency}
+            for point in schedule.front
+        ],
         "energy": schedule.energy,
         "dynamic_energy": schedule.dynamic_energy,
         "static_energy": schedule.static_energy,
@@ -180,7 +194,7 @@ def _memories(target: Target, schedule: Schedule) -> list[Document]:
 
 
 def _operator(
-    operator: Operator, index: int, costs: CostTable, placement: Placement, task: Task | None
+    operator: Operator, index: int, costs: CostTable, placement: Placement, task: Task | None, row: Document
 ) -> Document:
     kernel = operator.kernel
     device, mode = placement.devices[index], placement.modes[index]
@@ -219,8 +233,17 @@ def _operator(
         "source": cost.source,
         "bound": cost.bound,
         "utilisation": cost.utilisation,
-        "costs": {name: _modes(entry) for name, entry in costs.rows[index].items()},
+        "costs": row,
     }
+
+
+def cost_records(costs: CostTable) -> list[Document]:
+    """The costs of every operator by device and mode. Operators with equal kernels share a row, and its record."""
+    records: dict[int, Document] = {}
+    for row in costs.rows:
+        if id(row) not in records:
+            records[id(row)] = {name: modes_record(entry) for name, entry in row.items()}
+    return [records[id(row)] for row in costs.rows]
 
 
 def chosen_cost(row: Mapping[str, tuple[Cost, ...] | Refusal], operator: str, device: str, mode: str) -> Cost:
@@ -233,19 +256,42 @@ def chosen_cost(row: Mapping[str, tuple[Cost, ...] | Refusal], operator: str, de
     raise ValueError(f"operator {operator} is placed on {device} in mode {mode!r}, which has no cost")
 
 
-def _modes(entry: tuple[Cost, ...] | Refusal) -> Document:
+def modes_record(entry: tuple[Cost, ...] | Refusal) -> Document:
+    """The cost of each mode of a device, or why it refuses."""
     if isinstance(entry, Refusal):
         return {"refused": entry.reason}
+    return {cost.mode: _cost(cost) for cost in entry}
+
+
+def _cost(cost: Cost) -> Document:
+    """The cost, with its parts to `DIGITS` digits where they are not zero; they are for people."""
+    terms = {
+        "compute": cost.compute_seconds,
+        "weights": cost.weight_seconds,
+        "activations": cost.activation_seconds,
+        "output": cost.output_seconds,
+        "write": cost.write_seconds,
+        "overhead": cost.overhead_seconds,
+    }
+    record = {
+        "seconds": cost.seconds,
+        "joules": cost.joules,
+        "utilisation": cost.utilisation,
+        "source": cost.source,
+        "bound": cost.bound,
+        "resident_bytes": cost.resident_bytes,
+        "terms": _rounded(terms),
+        "energy": _rounded(cost.energy),
+        "details": _rounded(cost.details),
+    }
+    return record if cost.uncertainty is None else record | {"uncertainty": cost.uncertainty}
+
+
+def _rounded(parts: Mapping[str, float]) -> dict[str, float]:
     return {
-        cost.mode: {
-            "seconds": cost.seconds,
-            "joules": cost.joules,
-            "utilisation": cost.utilisation,
-            "source": cost.source,
-            "bound": cost.bound,
-            "resident_bytes": cost.resident_bytes,
-        }
-        for cost in entry
+        name: value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
+        for name, value in parts.items()
+        if value
     }
 
 
@@ -253,6 +299,13 @@ def workload_record(workload: Workload) -> Document:
     """The workload's fields and its type."""
     values = {field.name: getattr(workload, field.name) for field in fields(workload)}
     return {"type": type(workload).__name__} | values
+
+
+def read_kernel(operator: Document) -> Kernel:
+    """The kernel of an operator's record, without its precision."""
+    values = dict(operator["workload"])
+    workload = WORKLOADS[values.pop("type")](**values)
+    return Kernel(workload, tuple(operator["epilogue"]))
 
 
 def _planned_tensors(graph: Graph) -> dict[str, Tensor]:
@@ -273,6 +326,8 @@ def _buffer(buffer: Buffer) -> Document:
         "bytes": buffer.bytes,
         "start": buffer.start,
         "end": buffer.end,
+        "copies": buffer.copies,
+        "stride": buffer.stride,
     }
 
 
@@ -295,9 +350,11 @@ def _task(task: Task) -> Document:
                 "counts": list(wait.counts),
                 "latency": wait.latency,
                 "reason": wait.reason,
+                "lag": wait.lag,
             }
             for wait in task.waits
         ],
         "reads": list(task.reads),
         "writes": list(task.writes),
+        "stage": task.stage,
     }

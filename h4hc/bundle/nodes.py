@@ -163,7 +163,8 @@ def _queue_constraints(
     for resource, ids in schedule.queues:
         if resource not in known:
             continue
-        indices = [index_of[tasks[id_].operator] for id_ in ids]
-        starts.update((i, tasks[id_].start) for i, id_ in zip(indices, ids, strict=True))
+        of_frame = sorted(ids, key=lambda id_: tasks[id_].stage)  # as one frame goes through the queue
+        indices = [index_of[tasks[id_].operator] for id_ in of_frame]
+        starts.update((i, tasks[id_].start) for i, id_ in zip(indices, of_frame, strict=True))
         previous.update((later, (earlier,)) for earlier, later in pairwise(indices))
     return starts, previous

@@ -152,32 +152,77 @@ function detailRow(operator) {
     ["Weights", bytes(operator.weight_bytes) + (operator.resident_bytes ? `, ${bytes(operator.resident_bytes)} resident` : "")],
     ["Streams", operator.rows > 1 ? `${operator.rows} rows in ${operator.tiles} ${operator.tiles === 1 ? "tile" : "tiles"}` : "output appears at the end"],
   ];
-  const costs = deviceNames.flatMap((device) => costRows(operator, device));
   return h("tr", { class: "detail" }, h("td", { colspan: String(columns.length) },
     h("div", { class: "detail-body" },
       h("dl", { class: "facts wide" }, ...facts.map(fact)),
-      h("table", { class: "small" },
-        head([["Device", ""], ["Time", "num"], ["Energy", "num"], ["Util.", "num"], ["Bound", ""], ["Source", ""]]),
-        h("tbody", {}, ...costs)),
+      h("table", { class: "small costs" },
+        head([["Device", ""], ["Time", "num"], ["Energy", "num"], ["Util.", "num"], ["Source", ""],
+          ["Time by part, overlapping", ""], ["Energy by part", ""]]),
+        h("tbody", {}, ...deviceNames.flatMap((device) => costRows(operator, device)))),
+      explainLine(operator),
       task ? h("button", { type: "button", onclick: () => {
         select(task.id, true);
         byId("timeline").scrollIntoView();
       } }, "Show in the timeline") : null)));
 }
 
+// The command that explains this operator; the button selects it where the clipboard is out of reach.
+function explainLine(operator) {
+  const quote = (text) => (/^[A-Za-z0-9_.+/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  const model = quote(data.model.path || data.model.name);
+  const others = [["precision", "int8"], ["weights", "stored"]].filter(([name, usual]) => data.options[name] !== usual)
+    .map(([name]) => ` --${name} ${data.options[name]}`).join("");
+  const code = h("code", {},
+    `h4hc explain ${model} --target ${quote(data.target.name)}${others} --op ${quote(operator.name)}`);
+  const copy = () => {
+    const range = document.createRange();
+    range.selectNodeContents(code);
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+    if (navigator.clipboard) navigator.clipboard.writeText(code.textContent).catch(() => {});
+  };
+  return h("p", { class: "command" }, h("span", { class: "muted" }, "Parameters and their sources: "), code,
+    h("button", { type: "button", class: "link", onclick: copy }, "Copy"));
+}
+
+const PARTS = ["compute", "output", "weights", "activations", "write", "overhead"];
+
 function costRows(operator, device) {
   const modes = operator.costs[device];
   if (!modes || "refused" in modes) {
     return [h("tr", {}, h("td", {}, device),
-      h("td", { colspan: "5", class: "refused" }, modes ? modes.refused : "not considered"))];
+      h("td", { colspan: "6", class: "refused" }, modes ? modes.refused : "not considered"))];
   }
-  return Object.keys(modes).sort().map((mode) => {
-    const cost = modes[mode];
-    const chosen = device === operator.device && mode === operator.mode;
-    return h("tr", { class: chosen ? "own" : null },
+  const compared = (data.validation[device] || {})[operator.class];
+  const notes = Object.keys(modes).sort().flatMap((mode) => costRow(operator, device, mode, modes[mode]));
+  return [...notes, h("tr", { class: "note" }, h("td", {}),
+    h("td", { colspan: "6" }, compared ? `Validated against ${compared}` : "Not validated against a reference"))];
+}
+
+function costRow(operator, device, mode, cost) {
+  const chosen = device === operator.device && mode === operator.mode;
+  const terms = cost.terms || {};
+  const energy = Object.entries(cost.energy || {}).sort((a, b) => b[1] - a[1]);
+  const uncertain = cost.uncertainty === undefined ? "" : ` \u00b1 ${percent(cost.uncertainty)}`;
+  const counts = Object.entries(cost.details || {}).map(([name, value]) =>
+    `${name} ${name.endsWith("bytes") || name === "bytes written" ? bytes(value) : count(value)}`);
+  return [
+    h("tr", { class: chosen ? "own" : null },
       h("td", {}, mode ? `${device} ${mode}` : device),
       h("td", { class: "num" }, seconds(cost.seconds)), h("td", { class: "num" }, joules(cost.joules)),
-      h("td", { class: "num" }, percent(cost.utilisation)),
-      h("td", {}, cost.bound), h("td", {}, cost.source));
-  });
+      h("td", { class: "num" }, operator.macs ? percent(cost.utilisation) : "\u2013"),
+      h("td", {}, cost.source + uncertain),
+      partsCell(PARTS.filter((name) => terms[name]).map((name) => [name, terms[name]]), seconds, cost.bound),
+      partsCell(energy, joules, null)),
+    h("tr", { class: "note" }, h("td", {}), h("td", { colspan: "6", title: counts.join(", ") },
+      h("b", {}, `${cost.bound} bound: `), cost.advice)),
+  ];
+}
+
+function partsCell(parts, format, bound) {
+  const longest = Math.max(...parts.map(([, value]) => value), Number.MIN_VALUE);
+  return h("td", { class: "parts" }, ...parts.map(([name, value]) =>
+    h("div", { class: name === bound ? "part decides" : "part" },
+      h("span", {}, name), h("span", { class: "num" }, format(value)),
+      h("div", { class: "bar" }, h("div", { style: { width: `${(100 * value / longest).toFixed(1)}%` } })))));
 }

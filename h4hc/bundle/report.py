@@ -14,8 +14,12 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
+from h4hc.backends.validation import validation
+from h4hc.bundle.advice import advice
+from h4hc.bundle.document import read_kernel
 from h4hc.bundle.store import Document
 from h4hc.bundle.timing import Timing
+from h4hc.ir.workload import Kernel, kernel_class
 
 REPORT = "report.html"
 SCRIPTS = ("core.js", "overview.js", "timeline.js", "memory.js", "operators.js", "tables.js", "main.js")
@@ -48,14 +52,56 @@ def script_json(data: Any) -> str:
 def page_data(document: Document, timings: Mapping[int, Timing]) -> Document:
     """What the page's scripts read: the document, with timings in the tasks and anchors in the operators."""
     anchors = operator_anchors([operator["name"] for operator in document["operators"]])
+    target = document["target"]
+    kernels = [read_kernel(operator) for operator in document["operators"]]
+    rows, costs = _shared_costs(document["operators"], kernels, target)
+    classes = [kernel_class(kernel) for kernel in kernels]
     kept = ("model", "target", "options", "tick_seconds", "summary", "devices", "links", "memories")
     return {key: document[key] for key in (*kept, "producer", "buffers", "queues", "handoff")} | {
         "operators": [
             {key: value for key, value in operator.items() if key not in OMITTED_OF_OPERATORS}
-            | {"anchor": anchor}
-            for operator, anchor in zip(document["operators"], anchors, strict=True)
+            | {"anchor": anchor, "costs": row, "class": kind}
+            for operator, anchor, row, kind in zip(document["operators"], anchors, rows, classes, strict=True)
         ],
+        "costs": costs,
+        "validation": _validations(target, set(classes)),
         "tasks": [_task(task, timings.get(task["id"])) for task in document["tasks"]],
+    }
+
+
+def _shared_costs(
+    operators: list[Document], kernels: list[Kernel], target: Document
+) -> tuple[list[int], list[Document]]:
+    """The costs of each operator as an index into those of distinct kernels, with a line of advice on each."""
+    numbers: dict[str, int] = {}
+    encoded: dict[int, str] = {}  # a fresh document shares one record among equal kernels
+    rows: list[int] = []
+    costs: list[Document] = []
+    for operator, kernel in zip(operators, kernels, strict=True):
+        row = operator["costs"]
+        if id(row) not in encoded:
+            encoded[id(row)] = _encode(row)
+        key = encoded[id(row)] + _encode([operator["workload"], operator["epilogue"]])
+        if key not in numbers:
+            numbers[key] = len(costs)
+            costs.append({name: _advised(entry, kernel, name, target) for name, entry in row.items()})
+        rows.append(numbers[key])
+    return rows, costs
+
+
+def _advised(entry: Document, kernel: Kernel, device: str, target: Document) -> Document:
+    if "refused" in entry:
+        return entry
+    return {mode: cost | {"advice": advice(cost, kernel, device, target)} for mode, cost in entry.items()}
+
+
+def _validations(target: Document, classes: set[str]) -> Document:
+    """Per device and class of kernel that occurs: what its preset was compared with, in words."""
+    return {
+        device["name"]: {
+            kind: str(found) for kind in sorted(classes) if (found := validation(device["preset"], kind))
+        }
+        for device in target["devices"]
     }
 
 

@@ -1,4 +1,4 @@
-"""Why each task starts when it does, and where it stalls: a replay of the schedule tile by tile.
+"""Why each task starts when it does, and where it stalls: a replay of a frame, alone, tile by tile.
 
 The execution model is that of `h4hc.ir.schedule`. This serves people who read the report; whether the
 schedule is right is for `h4hc.verify` to say, which does not use this module.
@@ -61,12 +61,23 @@ def replay(document: Document) -> Replayed:
     return Replayed(machine.timings, machine.ends, machine.holds)
 
 
+def _alone(task: Document, document: Document) -> Document:
+    """`task` with the waits for its own frame only; with one frame in flight these are all."""
+    if document["summary"]["frames_in_flight"] == 1:
+        return task
+    stages = {other["id"]: other["stage"] for other in document["tasks"]}
+    own = [wait for wait in task["waits"] if wait["lag"] == task["stage"] - stages[wait["task"]]]
+    return task | {"waits": own}
+
+
 class _Replay:
     """Advances every queue as far as its waits allow, round by round."""
 
     def __init__(self, document: Document) -> None:
-        self._tasks: dict[int, Document] = {task["id"]: task for task in document["tasks"]}
-        self._queues: list[list[int]] = list(document["queues"].values())
+        self._tasks: dict[int, Document] = {task["id"]: _alone(task, document) for task in document["tasks"]}
+        self._queues: list[list[int]] = [
+            sorted(queue, key=lambda id_: self._tasks[id_]["stage"]) for queue in document["queues"].values()
+        ]
         # Per task, the tick at which each of its finished tiles ended.
         self.ends: dict[int, list[int]] = {id_: [] for id_ in self._tasks}
         self.holds: dict[int, list[Hold]] = {id_: [] for id_ in self._tasks}

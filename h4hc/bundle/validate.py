@@ -144,6 +144,8 @@ def _dangling(document: Document) -> Iterator[str]:
     for operator in document["operators"]:
         if operator["device"] not in devices:
             yield f"operator {operator['name']} runs on an unknown device"
+        if not devices.issuperset(operator["costs"]):
+            yield f"operator {operator['name']} has costs of an unknown device"
     for task in document["tasks"]:
         label = f"task {task['id']}"
         if task["kind"] == "compute" and task["operator"] not in operators:
@@ -160,3 +162,7 @@ def _dangling(document: Document) -> Iterator[str]:
             yield f"queue {resource} lists an unknown task"
     if {device["name"] for device in document["target"]["devices"]} != devices:
         yield "the devices are not those of the target"
+    described = {memory["name"] for memory in document["target"]["memories"]}
+    for device in document["target"]["devices"]:
+        if not described.issuperset({device["memory"], device["weights"] or device["memory"]}):
+            yield f"device {device['name']} of the target names an unknown memory"

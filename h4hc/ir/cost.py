@@ -15,7 +15,8 @@ class Cost:
 
     `seconds` is the time the device is busy, `joules` the dynamic energy (static power is
     charged once per frame by the schedule, see `Schedule`). The `*_seconds` fields are the
-    terms before overlap: they do not add up to `seconds` where the hardware overlaps them.
+    terms before overlap: they do not add up to `seconds` where the hardware overlaps them. `compute_seconds`
+    is the array with the unit behind it; `output_seconds` that unit alone, where a model tells them apart.
     `bound` names the term that decides (``compute``, ``weights``, ``activations``, ``output``,
     ``command``, ``write``, ``overhead``). `mode` is empty for devices with one way to run a
     kernel; a CIM device has ``resident`` (weights programmed once, occupying `resident_bytes`; ``resident x2`` and so
@@ -23,7 +24,8 @@ class Cost:
     `source` says where the time comes from: ``analytical``, ``calibrated``, ``interpolated``, ``measured``
     or ``generic`` (a roofline), the profile behind it in parentheses. `uncertainty` is the expected relative error
     of `seconds` where one was measured (leave-one-out over a profile; None: not known).
-    `details` is an ordered breakdown for people (tiles, passes, bytes per memory, cycles).
+    `details` is an ordered breakdown for people (tiles, passes, bytes per memory, cycles), `energy` that of
+    `joules` by term (``MACs``, ``buffer``, ``output unit``, ``memory <name>``, ``writes`` ...), whose sum is `joules`.
     """
 
     seconds: float
@@ -36,11 +38,13 @@ class Cost:
     weight_seconds: float = 0.0
     activation_seconds: float = 0.0
     write_seconds: float = 0.0
+    output_seconds: float = 0.0
     overhead_seconds: float = 0.0
     resident_bytes: int = 0
     writes_per_cell: float = 0.0
     uncertainty: float | None = None
     details: Mapping[str, float] = field(default_factory=dict)
+    energy: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ UNITS: Mapping[str, Mapping[str, Decimal]] = {
     "frequency": _scaled("Hz", "- k M G"),
     "bandwidth": _scaled("B/s", "- k M G T") | _binary("B/s"),
     "power": _scaled("W", "n u µ m -"),
+    "voltage": _scaled("V", "m -"),
     "energy per byte": _scaled("J/B", _ENERGY_PREFIXES),
     "energy per bit": _scaled("J/bit", _ENERGY_PREFIXES),
     "energy per MAC": _scaled("J/MAC", _ENERGY_PREFIXES),
@@ -54,6 +55,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "frequency": (1e3, 1e12),
     "bandwidth": (1e3, 1e18),
     "power": (1e-12, 1e6),
+    "voltage": (0.3, 1.5),  # below, transistors hardly switch; above, thin-oxide gates break down
 }
 _ENERGY_RANGE = (1e-21, 1e-6)
 
@@ -139,6 +141,7 @@ SecondsOrZero = Annotated[float, BeforeValidator(_quantity("time", zero=True)), 
 Hertz = Annotated[float, BeforeValidator(_quantity("frequency", zero=False)), _schema("frequency")]
 BytesPerSecond = Annotated[float, BeforeValidator(_quantity("bandwidth", zero=False)), _schema("bandwidth")]
 Watts = Annotated[float, BeforeValidator(_quantity("power", zero=True)), _schema("power")]
+Volts = Annotated[float, BeforeValidator(_quantity("voltage", zero=False)), _schema("voltage")]
 JoulesPerByte = Annotated[
     float, BeforeValidator(_quantity("energy per byte", zero=True)), _schema("energy per byte")
 ]
