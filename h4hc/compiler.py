@@ -21,6 +21,7 @@ from h4hc.passes.annotate import Annotate, Row
 from h4hc.passes.constrain import Constrain
 from h4hc.passes.fuse import Fuse
 from h4hc.passes.partition import Partition
+from h4hc.passes.pipeline import Pipeline
 from h4hc.passes.schedule import MakeSchedule
 from h4hc.passes.weigh import Weigh
 
@@ -52,7 +53,18 @@ class Compiler:
         self.target = target
         self.backends: Mapping[str, Backend] = load_backends(target)
         costs: dict[Kernel, Row] = {}
-        self.passes = extended([Fuse(), Weigh(), Annotate(costs), Constrain(), Partition(), MakeSchedule(), Allocate()])
+        self.passes = extended(
+            [
+                Fuse(),
+                Weigh(),
+                Annotate(costs),
+                Constrain(),
+                Partition(),
+                MakeSchedule(),
+                Pipeline(),
+                Allocate(),
+            ]
+        )
 
     def compile(
         self,
@@ -101,6 +113,8 @@ def check_options(options: Options) -> None:
         )
     if options.evaluations is not None and options.evaluations < 0:
         raise OptionError("the number of evaluations must not be negative", code="option")
+    if options.time_limit is not None and not options.time_limit > 0:
+        raise OptionError("the time limit must be positive", code="option", hint="for example --time-limit 10s")
 
 
 def check_pipeline(passes: Sequence[Pass]) -> None:

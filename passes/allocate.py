@@ -22,6 +22,9 @@ from h4hc.ir.schedule import Buffer, MemoryUse, Schedule, Task, Wait
 from h4hc.ir.system import System
 from h4hc.passes.core import reuse_waits
 from h4hc.passes.memory import Lifetime, lifetimes, pack
+from h4hc.passes.rotate import arcs, frame_lifetimes, pack_circular, protect_rotation
+
+RESIDENT = "resident"  # how the names of modes begin in which weights stay in their device
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,40 +42,67 @@ class Allocate:
 
 def allocate(compilation: Compilation) -> Schedule:
     """`compilation.schedule` with offsets and reuse waits."""
-    schedule, simulated = compilation.schedule, compilation.simulated
-    if schedule is None or simulated is None:
-        raise ValueError("allocate needs a schedule and a simulated placement")
-    system = simulated.system
+    schedule = compilation.schedule
+    if schedule is None:
+        raise ValueError("allocate needs a schedule")
+    buffers, memories = place_buffers(compilation, schedule)
+    if schedule.frames_in_flight > 1:
+        tasks = protect_rotation(schedule, buffers, protect_reuse)
+    else:
+        tasks = protect_reuse(schedule, buffers)
+    return replace(schedule, tasks=tasks, buffers=buffers, memories=memories)
+
+
+def place_buffers(
+    compilation: Compilation, schedule: Schedule
+) -> tuple[tuple[Buffer, ...], tuple[MemoryUse, ...]]:
+    """An offset for every buffer of `schedule`; raises InfeasibleError if a memory is too small."""
+    simulated = compilation.simulated
+    if simulated is None:
+        raise ValueError("allocate needs a simulated placement")
+    system, interval = simulated.system, schedule.initiation_interval
     alive = lifetimes(system, simulated.trace[4])
+    rotating = schedule.frames_in_flight > 1
+    if rotating:
+        alive = frame_lifetimes(schedule, system, alive)
     stores = _stores(compilation, system, alive)
     weights = _weight_bytes(compilation)
-    offsets = [0] * len(alive)
+    offsets, rotation = [0] * len(alive), [(1, 0)] * len(alive)
     memories = []
     for memory in compilation.target.memories:
         here = [i for i, store in enumerate(stores) if store == memory.name]
-        placed, peak, bound = pack([alive[i] for i in here], memory.alignment)
+        chosen = [alive[i] for i in here]
+        if rotating:
+            items = arcs(chosen, system, interval, memory.alignment)
+            placed, peak, bound = pack_circular(items, interval)
+            for i, arc in zip(here, items, strict=True):
+                rotation[i] = (arc.copies, arc.size if arc.copies > 1 else 0)
+        else:
+            placed, peak, bound = pack(chosen, memory.alignment)
         for i, offset in zip(here, placed, strict=True):
             offsets[i] = offset
         used = weights.get(memory.name, 0)
         if used + peak > memory.bytes:
-            raise _too_small(compilation, memory.name, used, peak, memory.bytes)
+            raise _too_small(compilation, schedule.frames_in_flight, memory.name, (used, peak, memory.bytes))
         memories.append(MemoryUse(memory.name, memory.bytes, used, peak, bound))
-    buffers = tuple(
-        [
-            Buffer(i, system.tensors[b.tensor], stores[i], offsets[i], b.bytes, b.start, b.end)
-            for i, b in enumerate(alive)
-        ]
-    )
-    tasks = protect_reuse(schedule, buffers)
-    return replace(schedule, tasks=tasks, buffers=buffers, memories=tuple(memories))
+    buffers = [
+        Buffer(i, system.tensors[b.tensor], stores[i], offsets[i], b.bytes, b.start, b.end, *rotation[i])
+        for i, b in enumerate(alive)
+    ]
+    return tuple(buffers), tuple(memories)
 
 
-def _too_small(compilation: Compilation, memory: str, weights: int, peak: int, size: int) -> InfeasibleError:
+def _too_small(
+    compilation: Compilation, frames: int, memory: str, needs: tuple[int, int, int]
+) -> InfeasibleError:
+    weights, peak, size = needs
+    with_frames = f" with {frames} frames in flight" if frames > 1 else ""
+    fewer = "allow fewer frames in flight, or " if frames > 1 else ""
     return InfeasibleError(
         f"memory {memory} of target {compilation.target.name} has {size} bytes; "
-        f"{compilation.source.name} needs {weights} for weights and {peak} for activations",
+        f"{compilation.source.name} needs {weights} for weights and {peak} for activations{with_frames}",
         code="memory",
-        hint=f"enlarge {memory}, or give its devices a larger spill or weights memory",
+        hint=f"{fewer}enlarge {memory}, or give its devices a larger spill or weights memory",
     )
 
 
@@ -97,7 +127,7 @@ def _weight_bytes(compilation: Compilation) -> dict[str, int]:
     held: dict[str, int] = {}
     for operator, device, mode in zip(graph.operators, placement.devices, placement.modes, strict=True):
         memory = holder[device]
-        if memory and mode != "resident":
+        if memory and not mode.startswith(RESIDENT):
             held[memory] = held.get(memory, 0) + operator.kernel.weight_bytes
     return held
 

@@ -65,6 +65,7 @@ def make_schedule(compilation: Compilation) -> Schedule:
         initiation_interval=latency,
         dynamic_energy=energy,
         static_energy=round(static * latency),
+        interval_bound=max((sum(tasks[task].work for task in queue) for queue in queues.values()), default=0),
     )
 
 

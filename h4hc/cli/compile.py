@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from h4hc.compiler import Pass
 
 _LONGEST_BUDGET = 86_400.0
+_RATE_FRAMES = 4  # that a fixed rate may keep in flight if --frames does not say
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
@@ -29,12 +30,17 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 @click.option("--budget", metavar="TIME", help="Latency budget, for example 20ms; missing it is exit code 1.")
 @click.option("--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True,
               help="How long to search for a better schedule.")  # fmt: skip
+@click.option("--time-limit", metavar="TIME", help="Stop exact effort after this time, for example 10s.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True,
               help="Plan float tensors as the int8 they are deployed as, or as stored in the model.")  # fmt: skip
 @click.option("--weights", type=click.Choice(WEIGHTS), default="stored", show_default=True,
               help="Size compressed weights by the entropy of those in the model, or by a typical ratio.")  # fmt: skip
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224",
               help="Shape of an input with dynamic dimensions.")  # fmt: skip
+@click.option("--frames", type=click.IntRange(1, 8), metavar="N", default=1, show_default=True,
+              help="Let up to N frames be in flight at a time: more frames per second, later results.")  # fmt: skip
+@click.option("--fps", type=click.FloatRange(0.001, 1e6), metavar="RATE",
+              help="Begin a frame every 1/RATE seconds, with at most --frames (if not given, 4) in flight.")  # fmt: skip
 @click.option("--pin", "pins", multiple=True, metavar="OP=DEVICE[:MODE]",
               help="Run an operator (name, or a pattern with * and ?) on this device only.")  # fmt: skip
 @click.option("--forbid", "bans", multiple=True, metavar="OP=DEVICE[:MODE]",
@@ -55,9 +61,12 @@ def command(  # the parameters are the command's options
     objective: str,
     budget: str | None,
     effort: str,
+    time_limit: str | None,
     precision: str,
     weights: str,
     shapes: tuple[str, ...],
+    frames: int,
+    fps: float | None,
     pins: tuple[str, ...],
     bans: tuple[str, ...],
     assignment: Path | None,
@@ -93,9 +102,12 @@ def command(  # the parameters are the command's options
         objective=objective,
         budget_seconds=None if budget is None else parse_time(budget),
         effort=effort,
+        time_limit=None if time_limit is None else parse_time(time_limit),
         precision=precision,
         weights=weights,
         shapes=dict(parse_shape(text) for text in shapes),
+        frames=_RATE_FRAMES if fps is not None and frames == 1 else frames,
+        interval_seconds=None if fps is None else 1 / fps,
         constraints=_constraints(pins, bans, assignment) if pins or bans or assignment else (),
     )
     from h4hc.frontend import load_model

@@ -37,6 +37,17 @@ def summary_json(document: dict[str, Any]) -> dict[str, Any]:
         "budget_met": summary["budget_met"],
         "latency_seconds": latency,
         "frames_per_second": summary["frames_per_second"],
+        "initiation_interval_seconds": summary["initiation_interval"] * tick,
+        "interval_bound_seconds": summary["interval_bound"] * tick,
+        "frames_in_flight": summary["frames_in_flight"],
+        "front": [
+            {
+                "frames": point["frames"],
+                "interval_seconds": point["interval"] * tick,
+                "latency_seconds": point["latency"] * tick,
+            }
+            for point in summary["front"]
+        ],
         "energy_joules": energy,
         "macs": summary["macs"],
         "baselines": [
@@ -56,7 +67,7 @@ def summary_json(document: dict[str, Any]) -> dict[str, Any]:
                 "operators": device["operators"],
                 "macs": device["macs"],
                 "busy_seconds": device["busy"] * tick,
-                "busy_share": _ratio(device["busy"], summary["latency"]) or 0.0,
+                "busy_share": _ratio(device["busy"], summary["initiation_interval"]) or 0.0,
                 "resident_bytes": device["resident"],
                 "resident_capacity": device["capacity"],
             }
@@ -139,6 +150,7 @@ def print_summary(document: dict[str, Any], console: Console) -> None:
         console.print(_budget(summary))
     for part in (
         _systems(summary),
+        *([_front(summary)] if summary["front"] else []),
         _devices(summary),
         _where(summary),
         _transfers(summary),
@@ -203,6 +215,26 @@ def _systems(summary: dict[str, Any]) -> RenderableType:
     return table
 
 
+def _front(summary: dict[str, Any]) -> RenderableType:
+    """What each number of frames in flight gives; the chosen one is marked."""
+    table = _table(("frames in flight", "interval", "frames/s", "latency", "above the bound", ""))
+    bound = summary["interval_bound_seconds"]
+    for point in summary["front"]:
+        chosen = (point["interval_seconds"], point["latency_seconds"]) == (
+            summary["initiation_interval_seconds"],
+            summary["latency_seconds"],
+        )
+        table.add_row(
+            str(point["frames"]),
+            si(point["interval_seconds"], "s"),
+            si(_inverse(point["interval_seconds"]), ""),
+            si(point["latency_seconds"], "s"),
+            _times(_ratio(point["interval_seconds"], bound)),
+            "chosen" if chosen else "",
+        )
+    return table
+
+
 def _times(ratio: float | None) -> str:
     return "" if ratio is None else f"{ratio:.2f}x"
 
@@ -221,15 +253,15 @@ def _devices(summary: dict[str, Any]) -> RenderableType:
             si(device["macs"], ""),
             f"{si(device['busy_seconds'], 's')} {device['busy_share']:.0%}",
             resident if device["resident_capacity"] else "-",
-            _causes(idle.get(device["name"], {}), summary["latency_seconds"]),
+            _causes(idle.get(device["name"], {}), summary["initiation_interval_seconds"]),
         )
     return table
 
 
-def _causes(seconds: dict[str, float], latency: float) -> Text:
+def _causes(seconds: dict[str, float], frame: float) -> Text:
     """What a device waits for, the largest first, as shares of the frame."""
     ordered = sorted(seconds.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{name} {spent / latency:.0%}" for name, spent in ordered if spent / latency >= 0.005]
+    shown = [f"{name} {spent / frame:.0%}" for name, spent in ordered if spent / frame >= 0.005]
     return _text(one_line(", ".join(shown)))
 
 

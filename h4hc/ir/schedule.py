@@ -10,6 +10,12 @@ task before it in the queue) has finished and, for each of its waits, the awaite
 finished at least `counts[k]` tiles and `latency` ticks have passed since. Nothing else delays it.
 Finished tiles are counted by one semaphore per task. Row r of a tensor of R rows that is produced in T
 tiles is complete when ceil((r + 1)·T/R) tiles have finished: after t tiles, t·R//T rows are.
+
+Several frames in flight. Every queue runs its list once per window, window after window. A task of stage k works on
+frame r - k in window r; where there is no such frame, it waits and is counted as done, and does nothing else. A wait
+with lag l is for the awaited task in window r - l, and holds where that is before the first. The buffer of frame f lies
+at `offset` + (f mod `copies`)·`stride`. Planned times are those of frame 0; frame f comes f initiation intervals
+later. With one frame in flight all stages and lags are 0, and a frame begins when the one before it has ended.
 """
 
 from __future__ import annotations
@@ -24,18 +30,22 @@ class Wait:
     """`counts[k]` tiles of task `task` must be finished, `latency` ticks ago, before tile k starts.
 
     `reason`: ``data`` (the tile reads what the awaited tiles wrote) or ``reuse`` (the tile writes
-    memory that the awaited task still reads or writes).
+    memory that the awaited task still reads or writes). `lag`: windows ago.
     """
 
     task: int
     counts: tuple[int, ...]
     latency: int = 0
     reason: str = "data"
+    lag: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """`bytes` at `offset` in `memory`, holding `tensor` (a root) from tick `start` to tick `end`."""
+    """`bytes` at `offset` in `memory`, holding `tensor` (a root) from tick `start` to tick `end`.
+
+    Consecutive frames use `copies` such places, `stride` bytes apart, in turn.
+    """
 
     id: int
     tensor: str
@@ -44,6 +54,8 @@ class Buffer:
     bytes: int
     start: int
     end: int
+    copies: int = 1
+    stride: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,8 @@ class Task:
     """One entry of a queue. `reads` and `writes` are buffer ids.
 
     `kind`: ``compute`` (`operator` is set) or ``transfer`` (`tensor`, the root tensor moved, is set).
-    `resource`: a device name, or ``<link>.<channel>``. `start` is when its first tile starts.
+    `resource`: a device name, or ``<link>.<channel>``. `start` is when its first tile starts. `stage`: how many
+    windows behind the newest frame it works.
     """
 
     id: int
@@ -68,6 +81,7 @@ class Task:
     waits: tuple[Wait, ...]
     reads: tuple[int, ...]
     writes: tuple[int, ...]
+    stage: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +96,22 @@ class MemoryUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """What `frames` frames in flight achieve: initiation interval and latency in ticks."""
+
+    frames: int
+    interval: int
+    latency: int
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """One frame: `latency` in ticks, energy in picojoules.
 
-    `static_energy` is the static power of every device that has at least one task, times the latency.
-    `queues`: per resource, task ids in order. `initiation_interval` is in ticks.
+    `queues`: per resource, task ids in order. `initiation_interval` is in ticks; `interval_bound` the work of the
+    busiest resource, below which no schedule of this placement comes. `static_energy` is the static power of every
+    device that has at least one task, times the interval. `front` holds the intervals that more frames in flight
+    would allow, with the latencies that they cost.
     """
 
     tasks: tuple[Task, ...]
@@ -97,6 +122,9 @@ class Schedule:
     initiation_interval: int
     dynamic_energy: int
     static_energy: int
+    frames_in_flight: int = 1
+    interval_bound: int = 0
+    front: tuple[Point, ...] = ()
 
     @property
     def energy(self) -> int:

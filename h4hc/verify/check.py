@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from h4hc.errors import BundleError
 from h4hc.verify.crossings import annotated, transfer_nodes
 from h4hc.verify.folder import Bundle, Chain, open_bundle, read_model
+from h4hc.verify.frames import flat
 from h4hc.verify.functional import TIMEOUT, skipped
 from h4hc.verify.functional import functional as functional_checks
 from h4hc.verify.integrity import hashes
@@ -128,16 +129,15 @@ def check_schedule(document: Document, network: Network) -> list[Check]:
         rest = [code for code in NAMES if code.startswith(("V", "J")) and code not in ("V01", "V22")]
         return [first, *(_skip(code, "V22 failed") for code in rest)]
     plan = Plan(document, network)
+    run = flat(plan)
     checks = [first, _check("V24", target_tables(document))]
+    checks += [_check("V04", exclusivity(run)), _check("V05", order(run)), _check("V10", allocation(run))]
     static: tuple[tuple[str, Callable[[Plan], Tally]], ...] = (
         ("V02", coverage),
         ("V03", placement),
-        ("V04", exclusivity),
-        ("V05", order),
         ("V07", transfers),
         ("V08", streams),
         ("V09", tensor_table),
-        ("V10", allocation),
         ("V13", residency),
         ("V18", interval),
         ("V19", totals),
@@ -146,7 +146,7 @@ def check_schedule(document: Document, network: Network) -> list[Check]:
         ("V14", well_formed),
     )
     checks += [_check(code, rule(plan)) for code, rule in static]
-    return checks + _check_execution(plan, checks)
+    return checks + _check_execution(run, checks)
 
 
 def _check_execution(plan: Plan, so_far: list[Check]) -> list[Check]:

@@ -27,6 +27,7 @@ from h4hc.verify.document import (
 from h4hc.verify.fields import Fields, read_integer, read_naturals, read_text, wrong
 
 SCHEMA_MAJOR = 1
+MAX_FRAMES = 64  # in flight, and what counts them
 MAX_TILES = 65_536  # per task
 MAX_TOTAL_TILES = 4_000_000  # bounds the time and memory of a replay of a hostile file
 
@@ -61,6 +62,7 @@ def decode(value: Any) -> Document:
         target=_target(Fields(top.get("target"), "schedule.json.target")),
         precision=options.text("precision"),
         budget_seconds=options.optional_number("budget_seconds"),
+        interval_seconds=options.optional_number("interval_seconds"),
         tick_seconds=top.number("tick_seconds"),
         summary=_summary(Fields(top.get("summary"), "schedule.json.summary")),
         handoff=top.natural("handoff"),
@@ -130,6 +132,12 @@ def _summary(fields: Fields) -> Summary:
         transfers=fields.natural("transfers"),
         transferred_bytes=fields.natural("transferred_bytes"),
         budget_met=fields.optional_flag("budget_met"),
+        frames_in_flight=fields.natural("frames_in_flight"),
+        interval_bound=fields.natural("interval_bound"),
+        front=fields.objects(
+            "front",
+            lambda point: (point.natural("frames"), point.natural("interval"), point.natural("latency")),
+        ),
     )
 
 
@@ -237,7 +245,17 @@ def _buffer(fields: Fields) -> Buffer:
         bytes=fields.natural("bytes"),
         start=fields.natural("start"),
         end=fields.natural("end"),
+        copies=_few(fields, "copies", least=1),
+        stride=fields.natural("stride"),
     )
+
+
+def _few(fields: Fields, name: str, least: int = 0) -> int:
+    """A number of frames: the checker lays them out one by one."""
+    number = fields.natural(name)
+    if not least <= number <= MAX_FRAMES:
+        wrong(fields.place(name), f"between {least} and {MAX_FRAMES}", number)
+    return number
 
 
 def _task(fields: Fields) -> Task:
@@ -259,6 +277,7 @@ def _task(fields: Fields) -> Task:
         waits=fields.objects("waits", _wait),
         reads=fields.naturals("reads"),
         writes=fields.naturals("writes"),
+        stage=_few(fields, "stage"),
     )
 
 
@@ -268,4 +287,5 @@ def _wait(fields: Fields) -> Wait:
         fields.array("counts", read_integer),
         fields.natural("latency"),
         fields.text("reason"),
+        _few(fields, "lag"),
     )

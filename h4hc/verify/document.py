@@ -169,7 +169,10 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """`bytes` at `offset` of `memory`, holding root tensor `tensor` from `start` to `end`."""
+    """`bytes` at `offset` of `memory`, holding root tensor `tensor` from `start` to `end`.
+
+    Frame f uses copy f mod `copies`, which lies `stride` bytes behind the one before.
+    """
 
     id: int
     tensor: str
@@ -178,6 +181,8 @@ class Buffer:
     bytes: int
     start: int
     end: int
+    copies: int = 1
+    stride: int = 0
 
     def touches(self, other: Buffer) -> bool:
         """Whether the two share an address."""
@@ -190,17 +195,18 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Tile k waits for `counts[k]` tiles of `task`, and `latency` ticks more."""
+    """Tile k waits for `counts[k]` tiles of `task`, `lag` windows ago, and `latency` ticks more."""
 
     task: int
     counts: tuple[int, ...]
     latency: int
     reason: str
+    lag: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One entry of a queue."""
+    """One entry of a queue. `idle`: the checker's own entry for a frame that there is not; it only waits and counts."""
 
     id: int
     kind: str
@@ -216,6 +222,8 @@ class Task:
     waits: tuple[Wait, ...]
     reads: tuple[int, ...]
     writes: tuple[int, ...]
+    stage: int = 0
+    idle: bool = False
 
     @property
     def label(self) -> str:
@@ -239,6 +247,9 @@ class Summary:
     transfers: int
     transferred_bytes: int
     budget_met: bool | None
+    frames_in_flight: int = 1
+    interval_bound: int = 0
+    front: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +265,7 @@ class Document:
     target: Target
     precision: str
     budget_seconds: float | None
+    interval_seconds: float | None
     tick_seconds: float
     summary: Summary
     handoff: int

@@ -74,9 +74,13 @@ def ordered_reuse(plan: Plan, clocks: Clocks) -> Tally:
 
 
 def pinned(plan: Plan) -> Tally:
-    """V21: graph inputs are there from tick 0, outputs stay to the end, both in the io device's memory."""
+    """V21: graph inputs are there from tick 0, outputs stay to the end, both in the io device's memory.
+
+    With several frames in flight there is also room for the next frame's input, and an output stays for another interval.
+    """
     tally = Tally()
     document, home = plan.document, plan.io_memory
+    several, interval = document.summary.frames_in_flight > 1, max(1, document.summary.initiation_interval)
     tally.expect(bool(home), "the target names no io device")
     buffers = {(b.tensor, plan.home(b)): b for b in document.buffers}
     for value in document.inputs:
@@ -90,13 +94,20 @@ def pinned(plan: Plan) -> Tally:
             buffer.start == 0 and unwritten,
             f"input {value.name!r}: its buffer starts at {buffer.start} or is written",
         )
+        if several:
+            needed = 1 - (buffer.start - max(buffer.end, buffer.start + 1)) // interval
+            tally.expect(
+                buffer.copies >= needed,
+                f"input {value.name!r} has {buffer.copies} copies; the next frame's needs number {needed}",
+            )
     for value in document.outputs:
         buffer = buffers.get((document.root(value.name), home))
         if buffer is None:
             tally.expect(False, f"output {value.name!r} has no buffer in {home}")
             continue
+        until = document.summary.latency + (interval if several else 0)
         tally.expect(
-            buffer.end >= document.summary.latency,
-            f"output {value.name!r} lives to {buffer.end} only, the frame ends at {document.summary.latency}",
+            buffer.end >= until,
+            f"output {value.name!r} lives to {buffer.end} only, it must be there until {until}",
         )
     return tally

@@ -90,14 +90,18 @@ def nominal_replay(plan: Plan) -> tuple[Tally, Times | None]:
     if times is None:
         tally.expect(False, "the queues block each other")
         return tally, None
+    summary = plan.document.summary
+    several = summary.frames_in_flight > 1
     for task in plan.document.tasks:
         found = times.span(task)
+        # While the first frames fill the pipeline, and at a fixed period, tasks may run ahead of the steady state.
+        kept = task.idle or found[1] <= task.end if several else found == (task.start, task.end)
+        tally.expect(kept, f"{task.label} runs {found[0]}..{found[1]}, planned {task.start}..{task.end}")
+    if not several:
         tally.expect(
-            found == (task.start, task.end),
-            f"{task.label} runs {found[0]}..{found[1]}, planned {task.start}..{task.end}",
+            times.makespan == summary.latency,
+            f"the replay ends at {times.makespan}, stated latency {summary.latency}",
         )
-    latency = plan.document.summary.latency
-    tally.expect(times.makespan == latency, f"the replay ends at {times.makespan}, stated latency {latency}")
     return tally, times
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from h4hc.verify.document import Buffer
 from h4hc.verify.plan import Plan
-from h4hc.verify.queues import PICO, RESIDENT
+from h4hc.verify.queues import PICO, copies
 from h4hc.verify.references import TICK
 from h4hc.verify.report import Tally
 
 
 def interval(plan: Plan) -> Tally:
-    """V18: the initiation interval lies between the load of the busiest resource and the latency."""
+    """V18: the initiation interval is no shorter than the busiest resource's load, and is the fixed period if there is one.
+
+    Latency and interval give the frames in flight.
+    """
     tally = Tally()
     summary = plan.document.summary
     busy: dict[str, int] = {}
@@ -24,7 +28,20 @@ def interval(plan: Plan) -> Tally:
         stated >= least, f"initiation interval {stated}, but a resource is busy for {least} ticks a frame"
     )
     tally.expect(
-        stated <= max(1, summary.latency), f"initiation interval {stated} above latency {summary.latency}"
+        summary.interval_bound == least,
+        f"interval bound {summary.interval_bound}, the busiest resource works {least} ticks a frame",
+    )
+    fixed = plan.document.interval_seconds
+    if fixed is None:
+        tally.expect(
+            stated <= max(1, summary.latency), f"initiation interval {stated} above latency {summary.latency}"
+        )
+    else:
+        tally.expect(stated == round(fixed / TICK), f"initiation interval {stated}, the period is {fixed} s")
+    frames = max(1, -(-summary.latency // stated)) if stated else 1
+    tally.expect(
+        summary.frames_in_flight == frames,
+        f"{summary.frames_in_flight} frames in flight; latency and interval make {frames}",
     )
     rate = 1 / (stated * TICK) if stated else 0.0
     tally.expect(
@@ -68,7 +85,7 @@ def _energy(tally: Tally, plan: Plan) -> None:
     )
     used = {task.resource for task in document.tasks}
     watts = sum(device.static_watts for device in document.devices if device.name in used)
-    static = watts * summary.latency * TICK / PICO
+    static = watts * summary.initiation_interval * TICK / PICO
     tally.expect(
         abs(summary.static_energy - static) <= 1 + 1e-9 * static,
         f"static energy {summary.static_energy}, recomputed {static:.1f}",
@@ -94,8 +111,14 @@ def _memory_totals(tally: Tally, plan: Plan) -> None:
     for memory in plan.document.memories:
         mine = [buffer for buffer in plan.document.buffers if buffer.memory == memory.name]
         sizes = {b.id: -(-b.bytes // memory.alignment) * memory.alignment for b in mine}
-        peak = max((buffer.offset + sizes[buffer.id] for buffer in mine), default=0)
-        bound = most_live_bytes(mine, sizes)
+        peak = max((b.offset + (b.copies - 1) * b.stride + sizes[b.id] for b in mine), default=0)
+        for buffer in mine:
+            stride = sizes[buffer.id] if buffer.copies > 1 else 0
+            tally.expect(
+                buffer.stride == stride,
+                f"buffer {buffer.id}: copies lie {buffer.stride} bytes apart, not {stride}",
+            )
+        bound = most_live_bytes(*_over_frames(plan, mine, sizes))
         stated = memory.weights, memory.peak, memory.lower_bound
         found = weights.get(memory.name, 0), peak, bound
         tally.expect(
@@ -104,12 +127,29 @@ def _memory_totals(tally: Tally, plan: Plan) -> None:
         )
 
 
+def _over_frames(
+    plan: Plan, buffers: list[Buffer], sizes: Mapping[int, int]
+) -> tuple[list[Buffer], dict[int, int]]:
+    """`buffers` of as many frames as overlap in time, numbered anew, with their sizes."""
+    frames, period = plan.document.summary.frames_in_flight, plan.document.summary.initiation_interval
+    count = 2 * frames + 2 if frames > 1 else 1
+    found: list[Buffer] = []
+    found_sizes: dict[int, int] = {}
+    for frame in range(count):
+        for buffer in buffers:
+            number = len(found)
+            shift = frame * period
+            found.append(replace(buffer, id=number, start=buffer.start + shift, end=buffer.end + shift))
+            found_sizes[number] = sizes[buffer.id]
+    return found, found_sizes
+
+
 def _weights(plan: Plan) -> dict[str, int]:
     """Bytes of weights by memory; weights that stay in a device's array lie in no memory."""
     held: dict[str, int] = {}
     for operator in plan.document.operators:
         device = plan.document.target.devices.get(operator.device)
-        if device is not None and device.weights and operator.mode != RESIDENT:
+        if device is not None and device.weights and not copies(operator.mode):
             held[device.weights] = held.get(device.weights, 0) + operator.weight_bytes
     return held
 

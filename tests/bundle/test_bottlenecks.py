@@ -17,7 +17,7 @@ def task(id_: int, resource: str, work: int, *waits: tuple[int, list[int], int],
     kind = "transfer" if "." in resource else "compute"
     entries = [{"task": t, "counts": c, "latency": lat, "reason": "data"} for t, c, lat in waits]
     return {"id": id_, "resource": resource, "kind": kind, "work": work, "tiles": tiles, "waits": entries,
-            "start": 0, "end": 0}  # fmt: skip
+            "start": 0, "end": 0, "stage": 0}  # fmt: skip
 
 
 def document(latency: int, *tasks: Any) -> Any:
@@ -27,7 +27,7 @@ def document(latency: int, *tasks: Any) -> Any:
     return {
         "tasks": list(tasks),
         "queues": queues,
-        "summary": {"latency": latency},
+        "summary": {"latency": latency, "initiation_interval": latency, "frames_in_flight": 1},
         "devices": [{"name": "npu", "tile_overhead": 2}, {"name": "cim", "tile_overhead": 3}],
         "links": [{"name": "axi", "tile_overhead": 1}],
     }

@@ -227,7 +227,7 @@ def task(
     id_: int, resource: str, start: int, end: int, *waits: Document, work: int = 1, tiles: int = 1
 ) -> Document:
     frame = {"start": start, "end": end, "work": work, "tiles": tiles}
-    return {"id": id_, "resource": resource, "waits": waits} | frame
+    return {"id": id_, "resource": resource, "waits": waits, "stage": 0} | frame
 
 
 def wait(task_: int, counts: list[int], latency: int = 0, reason: str = "data") -> Document:
@@ -244,7 +244,8 @@ def test_why_tasks_start_when_they_do() -> None:
         task(3, "cim", 47, 50, wait(2, [1], 0, "reuse"), work=3),
         task(4, "host", 50, 52, wait(3, [1], 0, "reuse"), work=2),
     ]
-    document = {"tasks": tasks, "queues": {"npu": [0, 2], "cim": [1, 3], "host": [4]}}
+    queues = {"npu": [0, 2], "cim": [1, 3], "host": [4]}
+    document = {"tasks": tasks, "queues": queues, "summary": {"frames_in_flight": 1}}
     assert explain(document) == {
         0: Timing(0, "first"),
         1: Timing(18, "data", 0, 5, 0),
@@ -256,7 +257,8 @@ def test_why_tasks_start_when_they_do() -> None:
 
 def test_a_deadlock_leaves_tasks_unexplained() -> None:
     tasks = [task(0, "npu", 0, 1, wait(1, [1])), task(1, "cim", 0, 1, wait(0, [1]))]
-    assert explain({"tasks": tasks, "queues": {"npu": [0], "cim": [1]}}) == {}
+    queues = {"npu": [0], "cim": [1]}
+    assert explain({"tasks": tasks, "queues": queues, "summary": {"frames_in_flight": 1}}) == {}
 
 
 def test_trace(document: Document) -> None:

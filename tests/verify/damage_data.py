@@ -255,7 +255,7 @@ def a_count_is_negative(specimen: Specimen) -> bool:
 @breaks("V14")
 def a_task_waits_for_itself(specimen: Specimen) -> bool:
     task = specimen.tasks()[0]
-    task["waits"].append({"task": task["id"], "counts": [1] * task["tiles"], "latency": 0, "reason": "data"})
+    task["waits"].append({"task": task["id"], "counts": [1] * task["tiles"], "latency": 0, "reason": "data", "lag": 0})
     return True
 
 
@@ -264,7 +264,7 @@ def two_tasks_wait_for_each_other(specimen: Specimen) -> bool:
     task = next(t for t in specimen.tasks() if t["waits"] and t["waits"][0]["counts"][0])
     awaited = next(t for t in specimen.tasks() if t["id"] == task["waits"][0]["task"])
     counts = [task["tiles"]] * awaited["tiles"]
-    awaited["waits"].append({"task": task["id"], "counts": counts, "latency": 0, "reason": "reuse"})
+    awaited["waits"].append({"task": task["id"], "counts": counts, "latency": 0, "reason": "reuse", "lag": 0})
     return True
 
 

@@ -123,6 +123,27 @@ def weights_are_resident_in_the_wrong_mode(specimen: Specimen) -> bool:
     return False
 
 
+@breaks("V13")
+def copies_take_the_room_of_one(specimen: Specimen) -> bool:
+    return claim_copies(specimen, room=1)
+
+
+def claim_copies(specimen: Specimen, room: int) -> bool:
+    """Claim two copies of an operator's weights that take `room` times the bytes of one, and as long."""
+    for operator in specimen.document["operators"]:
+        if operator["mode"] != "resident":
+            continue
+        modes = operator["costs"][operator["device"]]
+        modes["resident x2"] = modes["resident"] | {"resident_bytes": room * operator["resident_bytes"]}
+        operator["mode"] = "resident x2"
+        device = next(d for d in specimen.document["devices"] if d["name"] == operator["device"])
+        more = (room - 1) * operator["resident_bytes"]
+        operator["resident_bytes"] += more
+        device["resident"] += more
+        return True
+    return False
+
+
 # --- totals ------------------------------------------------------------------------------------------
 
 

@@ -104,7 +104,7 @@ class Job:
         names = ("id", "kind", "resource", "operator", "tensor", "work", "tiles", "energy", "bytes")
         return {name: getattr(self, name) for name in names} | {
             "start": self.start, "end": self.ends[-1], "waits": self.waits, "reads": self.reads,
-                "writes": self.writes,
+                "writes": self.writes, "stage": 0,
         }  # fmt: skip
 
 
@@ -163,7 +163,10 @@ class Maker:
 
     def _buffer(self, tensor: str, memory: str, writer: Job | None) -> int:
         number = len(self.buffers)
-        self.buffers.append({"id": number, "tensor": tensor, "memory": memory, "bytes": self.size(tensor)})
+        size = self.size(tensor)
+        self.buffers.append(
+            {"id": number, "tensor": tensor, "memory": memory, "bytes": size, "copies": 1, "stride": 0}
+        )
         self.where[tensor, memory] = number
         self.writer[number] = writer
         return number
@@ -199,7 +202,15 @@ class Maker:
         size = self.size(root)
         waits = []
         if writer:
-            waits = [{"task": writer.id, "counts": list(range(1, tiles + 1)), "latency": 0, "reason": "data"}]
+            waits = [
+                {
+                    "task": writer.id,
+                    "counts": list(range(1, tiles + 1)),
+                    "latency": 0,
+                    "reason": "data",
+                    "lag": 0,
+                }
+            ]
         joules = link["energy_per_byte"] + sum(
             m["energy_per_byte"] for m in TARGET["memories"] if m["name"] in link["memories"]
         )
@@ -246,7 +257,13 @@ class Maker:
                 rows = ceil(min(stream["rows"], need) * made.rows / stream["rows"])
                 counts.append(ceil(rows * writer.tiles / made.rows))
         other = writer.kind == "compute" and writer.resource != op.device
-        return {"task": writer.id, "counts": counts, "latency": 200 if other else 0, "reason": "data"}
+        return {
+            "task": writer.id,
+            "counts": counts,
+            "latency": 200 if other else 0,
+            "reason": "data",
+            "lag": 0,
+        }
 
     # --- memory ------------------------------------------------------------------------------------------
 
@@ -287,7 +304,9 @@ class Maker:
             known = writer is None or user is writer or any(w["task"] == user.id for w in writer.waits)
             if writer is not None and not (known and user is writer):
                 counts = [user.tiles] * writer.tiles
-                writer.waits.append({"task": user.id, "counts": counts, "latency": 0, "reason": "reuse"})
+                writer.waits.append(
+                    {"task": user.id, "counts": counts, "latency": 0, "reason": "reuse", "lag": 0}
+                )
 
     # --- files ---------------------------------------------------------------------------------------------
 
@@ -307,10 +326,11 @@ class Maker:
             },
             "target": TARGET,
             "options": {"objective": "latency", "budget_seconds": None, "precision": "int8",
-                "effort": "fast"},
+                "weights": "typical", "effort": "fast", "frames": 1, "interval_seconds": None},
             "tick_seconds": 1e-9,
             "summary": {
                 "latency": latency, "initiation_interval": latency, "energy": dynamic + static,
+                "interval_bound": max(self._busy().values()), "frames_in_flight": 1, "front": [],
                 "dynamic_energy": dynamic, "static_energy": static, "latency_seconds": latency * 1e-9,
                 "energy_joules": (dynamic + static) * 1e-12, "frames_per_second": 1e9 / latency,
                 "macs": sum(op["macs"] for op in operators), "transfers": len(transfers),
@@ -331,6 +351,12 @@ class Maker:
             "tasks": [job.record() for job in self.jobs],
             "queues": self.queues,
         }  # fmt: skip
+
+    def _busy(self) -> dict[str, int]:
+        busy: dict[str, int] = {}
+        for job in self.jobs:
+            busy[job.resource] = busy.get(job.resource, 0) + job.work
+        return busy
 
     def _port(self, name: str) -> dict[str, Any]:
         return {"name": name, "shape": list(self.shapes[name]), "dtype": "float32"}

@@ -1,0 +1,188 @@
+"""Memory of a periodic schedule: buffers in several copies, arcs of time, reuse from frame to frame.
+
+A buffer that lives longer than the initiation interval needs one copy per frame that holds it, used in turn; such
+copies are never free for others. The others live for an arc of the interval, the same in every frame, and share
+addresses where their arcs do not meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from h4hc.ir.schedule import Buffer, Schedule, Task, Wait
+from h4hc.ir.system import System
+from h4hc.passes.memory import Lifetime
+
+Protect = Callable[[Schedule, Sequence[Buffer]], tuple[Task, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Arc:
+    """`size` bytes for `length` ticks from `start` (within the interval), in each of `copies` places.
+
+    `whole`: the places are never free for others.
+    """
+
+    start: int
+    length: int
+    size: int
+    copies: int
+    whole: bool
+
+    @property
+    def footprint(self) -> int:
+        """Bytes of all copies."""
+        return self.size * self.copies
+
+    def alive(self, moment: int, interval: int) -> int:
+        """Bytes that hold data of some frame at a tick of the interval."""
+        since = (moment - self.start) % interval
+        return self.size * ((self.length - 1 - since) // interval + 1) if since < self.length else 0
+
+
+def frame_lifetimes(schedule: Schedule, system: System, alive: Sequence[Lifetime]) -> list[Lifetime]:
+    """`alive` at the times of the tasks of `schedule`, whose reads and writes count buffers in that order.
+
+    A graph input is there from the beginning of its frame; a graph output until one interval after the end of it,
+    so that it can be fetched.
+    """
+    starts: list[int | None] = [None] * len(alive)
+    ends = [0] * len(alive)
+    for task in schedule.tasks:
+        for number in task.writes:
+            starts[number] = task.start if starts[number] is None else min(starts[number] or 0, task.start)
+        for number in (*task.reads, *task.writes):
+            ends[number] = max(ends[number], task.end)
+    for number, buffer in enumerate(alive):
+        if system.data["sink"][buffer.tensor] and buffer.memory == system.data["io_memory"]:
+            ends[number] = schedule.latency + schedule.initiation_interval
+    return [
+        buffer._replace(start=start or 0, end=end)
+        for buffer, start, end in zip(alive, starts, ends, strict=True)
+    ]
+
+
+def arcs(buffers: Sequence[Lifetime], system: System, interval: int, alignment: int) -> list[Arc]:
+    """The arcs of `buffers`. A graph input has one copy more: the next frame's arrives while it is read."""
+    found = []
+    for buffer in buffers:
+        given = system.data["producer"][buffer.tensor] < 0 and buffer.memory == system.data["io_memory"]
+        length = max(1, buffer.end - buffer.start)
+        count = -(-length // interval) + given
+        size = -(-buffer.bytes // alignment) * alignment
+        found.append(Arc(buffer.start % interval, length, size, count, given or length >= interval))
+    return found
+
+
+def pack_circular(items: Sequence[Arc], interval: int) -> tuple[list[int], int, int]:
+    """Offsets (of the first copy), peak and most bytes alive at a tick: the best of first fit in three orders."""
+    moments = {arc.start for arc in items}
+    bound = max((sum(arc.alive(moment, interval) for arc in items) for moment in moments), default=0)
+    numbers = range(len(items))
+    orders = (
+        sorted(numbers, key=lambda i: (not items[i].whole, -items[i].footprint, items[i].start)),
+        sorted(numbers, key=lambda i: (not items[i].whole, items[i].start, -items[i].footprint)),
+        sorted(numbers, key=lambda i: (not items[i].whole, -items[i].length, -items[i].footprint)),
+    )
+    best: list[int] = []
+    peak = -1
+    for order in orders:
+        offsets = _first_fit(order, items, interval)
+        top = max((offsets[i] + arc.footprint for i, arc in enumerate(items)), default=0)
+        if peak < 0 or top < peak:
+            best, peak = offsets, top
+    return best, max(peak, 0), bound
+
+
+def _meet(a: Arc, b: Arc, interval: int) -> bool:
+    """Whether the arcs share a tick."""
+    if a.whole or b.whole:
+        return True
+    return (b.start - a.start) % interval < a.length or (a.start - b.start) % interval < b.length
+
+
+def _first_fit(order: Sequence[int], items: Sequence[Arc], interval: int) -> list[int]:
+    offsets = [0] * len(items)
+    placed: list[int] = []
+    for number in order:
+        arc, offset = items[number], 0
+        if arc.footprint:
+            taken = sorted((offsets[i], items[i].footprint) for i in placed if _meet(items[i], arc, interval))
+            for start, size in taken:
+                if offset + arc.footprint <= start:
+                    break
+                offset = max(offset, start + size)
+            placed.append(number)
+        offsets[number] = offset
+    return offsets
+
+
+def protect_rotation(schedule: Schedule, buffers: Sequence[Buffer], protect: Protect) -> tuple[Task, ...]:
+    """The tasks with waits that keep a writer behind the last users of its memory, in its frame or an earlier one.
+
+    The waits of one frame in the middle of an explicit run of many frames hold for every frame.
+    """
+    period = schedule.initiation_interval
+    reach = max((task.stage for task in schedule.tasks), default=0)
+    reach += max((buffer.copies for buffer in buffers), default=1) + 1
+    explicit, places = unrolled(schedule, buffers, 2 * reach + 2)
+    count = len(schedule.tasks)
+    protected = protect(explicit, places)
+    middle = protected[reach * count : (reach + 1) * count]
+    tasks = []
+    for task, instance in zip(schedule.tasks, middle, strict=True):
+        waits = list(task.waits)
+        for wait in instance.waits:
+            if wait.reason == "reuse":
+                frame, user = divmod(wait.task, count)
+                lag = task.stage - schedule.tasks[user].stage + reach - frame
+                waits.append(replace(wait, task=user, lag=lag))
+        tasks.append(replace(task, waits=tuple(waits)))
+    if period < 1 or any(wait.lag < 0 for task in tasks for wait in task.waits):
+        raise ValueError("a task would wait for a window to come")
+    return tuple(tasks)
+
+
+def unrolled(schedule: Schedule, buffers: Sequence[Buffer], frames: int) -> tuple[Schedule, list[Buffer]]:
+    """`frames` frames of a periodic schedule as one schedule: tasks and buffers of frame f behind those of f - 1."""
+    period, count, places = schedule.initiation_interval, len(schedule.tasks), len(buffers)
+    tasks = [_instance(task, frame, schedule, places) for frame in range(frames) for task in schedule.tasks]
+    copies_of = [
+        Buffer(
+            frame * places + b.id, b.tensor, b.memory, b.offset + frame % b.copies * b.stride, b.bytes,
+            b.start + frame * period, b.end + frame * period,
+        )
+        for frame in range(frames)
+        for b in buffers
+    ]  # fmt: skip
+    last = max((task.stage for task in schedule.tasks), default=0)
+    queues = []
+    for name, order in schedule.queues:
+        members = [
+            frame * count + task
+            for window in range(frames + last)
+            for task in order
+            if 0 <= (frame := window - schedule.tasks[task].stage) < frames
+        ]
+        queues.append((name, tuple(members)))
+    return replace(schedule, tasks=tuple(tasks), queues=tuple(queues)), copies_of
+
+
+def _instance(task: Task, frame: int, schedule: Schedule, places: int) -> Task:
+    """`task` of `frame`, with its waits for tasks of frames that exist."""
+    count, shift = len(schedule.tasks), frame * schedule.initiation_interval
+    waits = []
+    for wait in task.waits:
+        source = frame + task.stage - wait.lag - schedule.tasks[wait.task].stage
+        if source >= 0:
+            waits.append(Wait(source * count + wait.task, wait.counts, wait.latency, wait.reason))
+    return replace(
+        task,
+        id=frame * count + task.id,
+        start=task.start + shift,
+        end=task.end + shift,
+        waits=tuple(waits),
+        reads=tuple(frame * places + b for b in task.reads),
+        writes=tuple(frame * places + b for b in task.writes),
+    )

@@ -1,0 +1,166 @@
+"""Several frames in flight: the cyclic schedule of a queue machine."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from h4hc.ir.schedule import Task, Wait
+from h4hc.passes.periodic import Machine, Periodic, candidates, closed_loop, machine, periodic, slowed
+
+
+def task(id_: int, queue: str, work: int, *sources: int, tiles: int = 1) -> Task:
+    waits = tuple(Wait(source, (1,) * tiles) for source in sources)
+    return Task(id_, "compute", queue, f"o{id_}", "", 0, 0, work, tiles, 0, 0, waits, (), ())
+
+
+def plant(*tasks: Task) -> Machine:
+    queues: dict[str, list[int]] = {}
+    for item in tasks:
+        queues.setdefault(item.resource, []).append(item.id)
+    return machine(tasks, [(name, tuple(order)) for name, order in queues.items()])
+
+
+# npu 10, cim 20, npu 10: one frame takes 40; two frames fill the pauses of npu behind cim.
+ZIGZAG = plant(task(0, "npu", 10), task(1, "cim", 20, 0), task(2, "npu", 10, 1))
+
+
+def test_two_frames_fill_the_pauses() -> None:
+    assert [min(starts) for starts in closed_loop(ZIGZAG, 1, 3)] == [0, 40, 80]
+    (best, *_) = candidates(ZIGZAG, 2)
+    assert best.interval == 20
+    assert best.latency == 40
+    assert best.stages == (0, 0, 1)
+    assert best.starts == (0, 10, 30)
+
+
+def test_the_interval_of_an_order() -> None:
+    """In the order of one frame nothing overlaps on npu: 40. With the last task a stage behind: 20."""
+    assert periodic(ZIGZAG, [0, 10, 30], 100).interval == 40
+    assert periodic(ZIGZAG, [0, 10, 30], 20).interval == 20
+
+
+def test_slowed_down_schedules_keep_the_order_and_the_waits() -> None:
+    plan = slowed(ZIGZAG, periodic(ZIGZAG, [0, 10, 30], 20), 25)
+    assert plan.interval == 25
+    assert plan.latency == 45  # the last task waits for the next frame's first one
+    with pytest.raises(ValueError, match="not feasible"):
+        slowed(ZIGZAG, periodic(ZIGZAG, [0, 10, 30], 20), 19)
+
+
+machines = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.integers(1, 30),
+        st.lists(st.integers(0, 20), max_size=2),
+        st.integers(1, 3),
+    ),
+    min_size=2,
+    max_size=7,
+).map(
+    lambda rows: plant(
+        *(
+            task(i, queue, work, *dict.fromkeys(s % i for s in sources if i), tiles=min(tiles, work))
+            for i, (queue, work, sources, tiles) in enumerate(rows)
+        )
+    )
+)
+
+
+def run(item: Machine, plan: Periodic, frames: int) -> list[list[list[int]]]:
+    """Tile ends by frame and task if the queues run in the order of the plan as early as they can."""
+    ends: list[list[list[int]]] = [[[] for _ in item.queue] for _ in range(frames)]
+    free = [0] * len(item.orders)
+    windows = frames + max(plan.stages)
+    pending = {
+        q: [
+            (r - plan.stages[t], t) for r in range(windows) for t in order if 0 <= r - plan.stages[t] < frames
+        ]
+        for q, order in enumerate(plan.orders)
+    }
+    while any(pending.values()):
+        moved = False
+        for q, entries in pending.items():
+            while entries:
+                frame, t = entries[0]
+                if any(not ends[frame][edge.source] for edge in item.waits[t]):
+                    break
+                moment = free[q]
+                for k, duration in enumerate(item.durations[t]):
+                    for source, counts, latency in item.waits[t]:
+                        if counts[k]:
+                            moment = max(moment, ends[frame][source][counts[k] - 1] + latency)
+                    moment += duration
+                    ends[frame][t].append(moment)
+                free[q] = moment
+                entries.pop(0)
+                moved = True
+        assert moved, "the cyclic order is a deadlock"
+    return ends
+
+
+@given(machines, st.integers(2, 3))
+def test_plans_are_kept_by_the_machine(item: Machine, window: int) -> None:
+    """Executed as early as possible, no frame is later than planned, and the interval is not overstated."""
+    plans = candidates(item, window)
+    assert plans
+    for plan in plans:
+        assert plan.interval >= max(item.load)
+        frames = 40
+        ends = run(item, plan, frames)
+        for frame, tasks in enumerate(ends):
+            for t, tiles in enumerate(tasks):
+                assert tiles[-1] <= plan.ends[t] + frame * plan.interval
+        finished = [max(tiles[-1] for tiles in tasks) for tasks in ends]
+        assert finished[-1] - finished[15] > (plan.interval - 1) * (frames - 16) - plan.interval
+
+
+def smallest_interval_by_cycles(item: Machine, plan: Periodic) -> float:
+    """Maximum cycle ratio over all simple cycles of the task graph (tasks of one tile)."""
+    n = len(item.queue)
+    arcs: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for t, edges in enumerate(item.waits):
+        for edge in edges:
+            arcs.setdefault((edge.source, t), []).append(
+                (item.durations[edge.source][0], plan.stages[t] - plan.stages[edge.source])
+            )
+    for order in plan.orders:
+        for a, b in zip(order, (*order[1:], order[0]), strict=True):
+            arcs.setdefault((a, b), []).append((item.durations[a][0], int(b == order[0])))
+    best = 0.0
+    stack = [(start, start, 0, 0, frozenset([start])) for start in range(n)]
+    while stack:
+        start, at, length, lag, seen = stack.pop()
+        for b in range(n):
+            for duration, more in arcs.get((at, b), ()):
+                if b == start and lag + more:
+                    best = max(best, (length + duration) / (lag + more))
+                elif b > start and b not in seen:
+                    stack.append((start, b, length + duration, lag + more, seen | {b}))
+    return best
+
+
+@given(machines, st.integers(1, 60))
+def test_the_interval_is_the_maximum_cycle_ratio(item: Machine, period: int) -> None:
+    single = Machine(
+        item.queue, tuple((sum(d),) for d in item.durations),
+        tuple(tuple(e._replace(counts=(1,)) for e in edges) for edges in item.waits), item.readers, item.orders,
+    )  # fmt: skip
+    starts = closed_loop(single, 1, 1)[0]
+    plan = periodic(single, starts, period)
+    before = plan.interval
+    exact = smallest_interval_by_cycles(single, plan)
+    assert before == -(-round(exact * 5040) // 5040) or before == int(exact) + (exact > int(exact))
+
+
+def test_all_orders_of_a_small_machine_are_no_better_than_the_load() -> None:
+    """Exhaustive: every choice of stages within two frames, the best interval is the load of npu."""
+    found = []
+    for stages in product(range(3), repeat=3):
+        offsets = [stage * 40 + start for stage, start in zip(stages, (0, 10, 30), strict=True)]
+        if offsets[0] + 10 <= offsets[1] and offsets[1] + 20 <= offsets[2]:
+            found.append(periodic(ZIGZAG, offsets, 40).interval)
+    assert min(found) == max(ZIGZAG.load) == 20
