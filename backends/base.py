@@ -73,6 +73,11 @@ class Backend(ABC):
     def costs(self, kernel: Kernel) -> tuple[Cost, ...] | Refusal:
         """What `kernel` costs in each mode the device can run it in, or why it cannot."""
 
+    @property
+    def area_mm2(self) -> float | None:
+        """Square millimetres of the device, where its model knows them."""
+        return None
+
     @abstractmethod
     def peak(self) -> Peak:
         """The device's peak figures."""
@@ -86,7 +91,7 @@ def load_target(name_or_path: str | Path) -> Target:
     """
     path = target_path(name_or_path)
     shipped = path.parent == FOLDER / "targets"  # whose devices the tests build
-    target, problems = read_target(path) if shipped else check_target(path)
+    target, problems = _read(path) if shipped else check_target(path)
     if target is None or problems:
         more = len(problems) - 1
         raise TargetError(
@@ -97,14 +102,27 @@ def load_target(name_or_path: str | Path) -> Target:
     return target
 
 
+def _read(path: Path) -> tuple[Target | None, list[str]]:
+    """The target in a file, with the hashes of the profiles that it names."""
+    target, problems = read_target(path)
+    if target is None or not any(device.profiles for device in target.devices):
+        return target, problems
+    from h4hc.backends.profiles.load import resolved
+
+    try:
+        return resolved(target, path.parent), problems
+    except TargetError as error:
+        return None, [*problems, str(error)]
+
+
 def check_target(path: Path) -> tuple[Target | None, list[str]]:
     """The target in a file and what is wrong with it and its devices, one line per problem."""
-    target, problems = read_target(path)
+    target, problems = _read(path)
     if target is None:
         return None, problems
     for index, device in enumerate(target.devices):
         try:
-            backend_class(device.kind)(device, target)
+            load_backend(device, target)
         except TargetError as error:
             problems.append(f"devices[{index}]: {error}")
     return target, problems
@@ -113,9 +131,20 @@ def check_target(path: Path) -> tuple[Target | None, list[str]]:
 def load_backends(target: Target) -> dict[str, Backend]:
     """The cost model of each device of `target`, by device name.
 
-    Raises `TargetError` for an unknown kind or preset and for parameters that make no sense.
+    Raises `TargetError` for an unknown kind or preset, for parameters that make no sense and for profiles that do
+    not belong to their device.
     """
-    return {device.name: backend_class(device.kind)(device, target) for device in target.devices}
+    return {device.name: load_backend(device, target) for device in target.devices}
+
+
+def load_backend(device: Device, target: Target) -> Backend:
+    """The cost model of one device: analytical, or measured as far as its profiles go."""
+    analytical = backend_class(device.kind)(device, target)
+    if not device.profiles:
+        return analytical
+    from h4hc.backends.profiles.load import profiled
+
+    return profiled(analytical, device, target)
 
 
 def backend_class(kind: str) -> type[Backend]:

@@ -12,12 +12,16 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, NamedTuple, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from h4hc.backends import trips
 from h4hc.backends.base import Backend, parameters, precision_refusal, precisions
+from h4hc.backends.placed import DEFAULT, Placed
+from h4hc.backends.scaling import OperatingPoint, power_clock, static_watts
+from h4hc.backends.traffic import CONSTANT, Load, Moved, busy_seconds, bytes_by_memory
 from h4hc.ir.cost import Cost, Refusal
 from h4hc.ir.quantity import Hertz, JoulesPerByte, JoulesPerElement, JoulesPerMac, SecondsOrZero, Watts
-from h4hc.ir.target import Described, Device, Memory, PrecisionName, Target
+from h4hc.ir.target import Device, Memory, PrecisionName, Target
 from h4hc.ir.workload import Conv, Elementwise, Generic, Kernel, MatMul, Move, Reduction
 
 SCALE_BYTES = 10  # bias, scale and shift per output channel
@@ -31,12 +35,14 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 _COPIES = frozenset({"transpose", "concat", "split", "slice", "pad", "expand"})
 
 
-class EngineParameters(Described):
+class EngineParameters(OperatingPoint):
     """The output unit and the overheads. Cycles are per 8-bit element.
 
     `chaining` says that the steps of an epilogue run one after the other in the output unit; else each
-    is a trip of its own through memory. Softmax and norms are decomposed: cycles and bytes of
-    traffic per element of all their passes. `weight_compression` is encoded bytes per weight byte.
+    is a trip of its own through memory. Softmax and norms are decomposed: their passes in turn, and cycles per row
+    for what is computed once per row; or cycles and bytes of traffic per element of all passes at once. `copy_cycles`
+    is for copies (0: they run on a DMA at memory speed). `weight_compression` is encoded bytes per weight byte where
+    the entropy of the weights is not known.
     """
 
     clock: Hertz
@@ -45,12 +51,17 @@ class EngineParameters(Described):
     lut_cycles: Positive
     chaining: bool = False
     elementwise_cycles: dict[str, Positive]
-    softmax_cycles: Positive
-    softmax_traffic: Positive
-    norm_cycles: Positive
-    norm_traffic: Positive
-    transpose_cycles: Positive
+    softmax_cycles: Positive | None = None
+    softmax_traffic: Positive | None = None
+    softmax_passes: tuple[trips.Trip, ...] = ()
+    softmax_row_cycles: NotNegative = 0.0
+    norm_cycles: Positive | None = None
+    norm_traffic: Positive | None = None
+    norm_passes: tuple[trips.Trip, ...] = ()
+    norm_row_cycles: NotNegative = 0.0
+    transpose_cycles: NotNegative
     resize_cycles: Positive
+    copy_cycles: NotNegative = 0.0
     weight_compression: Annotated[float, Field(gt=0, le=2)]
     overlap: Fraction
     operator_cycles: NotNegative
@@ -61,13 +72,24 @@ class EngineParameters(Described):
     tile_overhead: SecondsOrZero
     precisions: Annotated[tuple[PrecisionName, ...], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _decompositions(self) -> EngineParameters:
+        for name, passes, totals in (
+            ("softmax", self.softmax_passes, (self.softmax_cycles, self.softmax_traffic)),
+            ("norm", self.norm_passes, (self.norm_cycles, self.norm_traffic)),
+        ):
+            if not passes and None in totals:
+                raise ValueError(f"{name}_passes: is empty; give them, or {name}_cycles and {name}_traffic")
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Effort:
     """What a kernel asks of the machine: cycles, MACs, elements through the output unit, and bytes.
 
-    `buffer` bytes are read from the on-chip buffer, `activations` cross the port of the activation memory,
-    `weights` that of the weight memory. `operators` are commands to start.
+    `buffer` bytes are read from the on-chip buffer, `activations` cross the port of the input's memory,
+    `weights` that of the weight memory after its latency, `moved` are others. `stall` is cycles that wait for
+    weights, `serial` the seconds of passes that run one after the other, each at its slowest. `operators` are commands to start.
     """
 
     cycles: float
@@ -76,6 +98,9 @@ class Effort:
     macs: float = 0.0
     weights: float = 0.0
     buffer: float = 0.0
+    moved: tuple[Moved, ...] = ()
+    stall: float = 0.0
+    serial: float = 0.0
     operators: int = 1
     bound: str = "output"
     details: tuple[tuple[str, float], ...] = ()
@@ -106,38 +131,56 @@ class Engine(Backend):
         super().__init__(device, target)
         self.parameters = p = cast(EngineParameters, parameters(device, self.Parameters))
         self.activations = target.memory(device.memory)
+        self.spill = target.memory(device.spill) if device.spill else None
         self.weights: Memory = target.memory(device.weights) if device.weights else self.activations
         self.precisions = precisions(device, p.precisions)
-        self.static_watts = p.static_power
+        self.static_watts = static_watts(p, p.static_power, p.clock, power_clock(device, p, p.clock))
+        self.energy_scale = p.energy_scale
         self.tile_overhead_seconds = p.tile_overhead
 
     @abstractmethod
-    def array_effort(self, kernel: Kernel, behind: Epilogue) -> Effort | Refusal:
+    def array_effort(self, kernel: Kernel, behind: Epilogue, placed: Placed) -> Effort | Refusal:
         """What the array takes for a convolution or product with what is fused or chained behind it."""
 
     @abstractmethod
-    def pool_effort(self, item: Reduction, width: int, behind: Epilogue) -> Effort | Refusal:
+    def pool_effort(self, item: Reduction, width: int, behind: Epilogue, placed: Placed) -> Effort | Refusal:
         """What a pool or a reduction over height and width takes, at `width` bytes per element."""
+
+    def stream_effort(self, kernel: Kernel, item: Elementwise, rate: float, placed: Placed) -> Effort:
+        """What an element-wise operator takes at `rate` cycles per 8-bit element."""
+        width = kernel.precision.activation_bits // 8
+        return streamed(item.elements, rate * width, kernel.input_bytes + kernel.output_bytes)
+
+    def move_effort(self, kernel: Kernel, item: Move, rate: float, placed: Placed) -> Effort:
+        """What a copy takes at `rate` cycles per 8-bit element."""
+        elements = max(item.input_elements, item.output_elements)
+        width = kernel.precision.activation_bits // 8
+        return streamed(elements, rate * width, kernel.input_bytes + kernel.output_bytes)
 
     def costs(self, kernel: Kernel) -> tuple[Cost, ...] | Refusal:
         """One way to run what the array and the output unit can do."""
-        workload = kernel.workload
-        if isinstance(workload, Move) and workload.kind == "view":
-            return (Cost(0.0, 0.0, 0.0, bound="overhead"),)
+        if kernel.precision not in self.precisions and not _is_view(kernel):
+            return precision_refusal(self.name, kernel.precision, self.precisions)
+        found = self.estimate(kernel)
+        return found if isinstance(found, Refusal) else (found,)
+
+    def estimate(self, kernel: Kernel, placed: Placed = DEFAULT) -> Cost | Refusal:
+        """The cost of `kernel` with its operands where `placed` says, at any precision."""
+        workload, placed = kernel.workload, self._with_scratch(kernel, placed)
+        if _is_view(kernel):
+            return Cost(0.0, 0.0, 0.0, bound="overhead")
         if isinstance(workload, Generic):
             return Refusal(f"no kernel for {workload.op_type}")
-        if kernel.precision not in self.precisions:
-            return precision_refusal(self.name, kernel.precision, self.precisions)
         on_array = isinstance(workload, Conv | MatMul)
         planned = self._plan(kernel.epilogue, on_array)
         if isinstance(planned, Refusal):
             return planned
         table, passes = planned
         chained = sum(step.rate for step in passes) if self.parameters.chaining else 0.0
-        effort = self._anchor(kernel, Epilogue("relu" in kernel.epilogue, table, chained))
+        effort = self._anchor(kernel, Epilogue("relu" in kernel.epilogue, table, chained), placed)
         if isinstance(effort, Refusal):
             return effort
-        return (self._cost(kernel, self._with_passes(kernel, effort, passes)),)
+        return self._cost(kernel, self._with_passes(kernel, effort, passes), placed)
 
     def _plan(self, epilogue: tuple[str, ...], on_array: bool) -> tuple[bool, list[Pass]] | Refusal:
         """Whether a table is fused into the anchor, and the passes that remain.
@@ -169,22 +212,21 @@ class Engine(Backend):
                 return Refusal(f"the output unit has no {step}")
         return fused, passes
 
-    def _anchor(self, kernel: Kernel, behind: Epilogue) -> Effort | Refusal:
+    def _anchor(self, kernel: Kernel, behind: Epilogue, placed: Placed) -> Effort | Refusal:
         """The kernel with what is fused or chained behind it, without other passes."""
         width = kernel.precision.activation_bits // 8
         match kernel.workload:
             case Conv() | MatMul():
-                return self.array_effort(kernel, behind)
+                return self.array_effort(kernel, behind, placed)
             case Elementwise() as item:
                 rate = self.parameters.elementwise_cycles.get(item.kind)
                 if rate is None:
                     return Refusal(f"no kernel for elementwise {item.kind}")
-                moved = kernel.input_bytes + kernel.output_bytes
-                return streamed(item.elements, self._rate(rate, behind) * width, moved)
+                return self.stream_effort(kernel, item, self._rate(rate, behind), placed)
             case Reduction() as item:
-                return self._reduction(item, width, behind)
+                return self._reduction(item, width, behind, placed)
             case Move() as item:
-                return self._move(kernel, item, width, behind)
+                return self._move(kernel, item, behind, placed)
             case other:
                 return Refusal(f"no kernel for {type(other).__name__}")
 
@@ -192,81 +234,154 @@ class Engine(Backend):
         """Cycles per element of a pass at `rate` with a table and chained steps."""
         return max(rate, self.parameters.lut_cycles if behind.table else 0.0) + behind.chained
 
-    def _reduction(self, item: Reduction, width: int, behind: Epilogue) -> Effort | Refusal:
+    def _reduction(self, item: Reduction, width: int, behind: Epilogue, placed: Placed) -> Effort | Refusal:
         p = self.parameters
         if item.kind not in ("softmax", "layer_norm", "l2_norm"):
-            return self.pool_effort(item, width, behind)
-        elements = max(item.input_elements, item.output_elements)
-        soft = item.kind == "softmax"
-        rate = p.softmax_cycles if soft else p.norm_cycles
-        traffic = p.softmax_traffic if soft else p.norm_traffic
-        effort = streamed(elements, rate * width, elements * traffic * width)
+            return self.pool_effort(item, width, behind, placed)
+        effort = self._passes_effort(item, width, placed)
         after = (behind.chained + (p.lut_cycles if behind.table else 0.0)) * item.output_elements * width
         return replace(effort, cycles=effort.cycles + after)
 
-    def _move(self, kernel: Kernel, item: Move, width: int, behind: Epilogue) -> Effort | Refusal:
-        """Copies go through the DMA at memory speed; short transposes and resizes via the output unit."""
+    def _passes_effort(self, item: Reduction, width: int, placed: Placed) -> Effort:
+        """A softmax or norm: its passes one after the other, or all of them together."""
+        p, elements = self.parameters, max(item.input_elements, item.output_elements)
+        soft = item.kind == "softmax"
+        passes = p.softmax_passes if soft else p.norm_passes
+        if not passes:
+            rate = (p.softmax_cycles if soft else p.norm_cycles) or 0.0
+            traffic = (p.softmax_traffic if soft else p.norm_traffic) or 0.0
+            return streamed(elements, rate * width, elements * traffic * width)
+        rows = item.batch * item.out_h * (p.softmax_row_cycles if soft else p.norm_row_cycles)
+        serial = rows / p.clock
+        moved: tuple[Moved, ...] = ()
+        for trip in passes:
+            effort = Effort(
+                trip.cycles * elements * width, elements, 0.0, moved=trips.moves(trip, elements, width)
+            )
+            slowest = busy_seconds(self._loads(effort, placed), self.channel_rate)
+            serial += max(effort.cycles / p.clock, slowest)
+            moved += effort.moved
+        return Effort(
+            cycles=sum(trip.cycles for trip in passes) * elements * width + rows,
+            outputs=elements * len(passes),
+            activations=0.0,
+            moved=moved,
+            serial=serial,
+            operators=len(passes),
+        )
+
+    def _move(self, kernel: Kernel, item: Move, behind: Epilogue, placed: Placed) -> Effort | Refusal:
+        """Copies go through the DMA at memory speed or the output unit, short transposes and resizes through it."""
         p = self.parameters
-        moved = kernel.input_bytes + kernel.output_bytes
-        rate = 0.0
+        rate = p.copy_cycles
         if item.kind == "resize":
             rate = p.resize_cycles
         elif item.kind not in _COPIES:
             return Refusal(f"no kernel for {item.kind}")
-        elif item.kind == "transpose" and item.run < SHORT_RUN:
-            rate = p.transpose_cycles
-        elements = max(item.input_elements, item.output_elements)
-        return streamed(elements, self._rate(rate, behind) * width, moved)
+        elif item.kind == "transpose":
+            rate = p.transpose_cycles if item.run < SHORT_RUN else 0.0
+        return self.move_effort(kernel, item, self._rate(rate, behind), placed)
 
     def _with_passes(self, kernel: Kernel, effort: Effort, passes: list[Pass]) -> Effort:
         """`effort` with the passes behind it; chained ones only read their operands."""
-        outputs = kernel.workload.output_elements
+        outputs = self.stored_outputs(kernel)
         width = kernel.precision.activation_bits // 8
+        moved = outputs * width
         own = 0 if self.parameters.chaining else 1
-        trips = sum(2 * own + step.operands for step in passes)
+        operands = sum(step.operands for step in passes)
         return replace(
             effort,
             cycles=effort.cycles + own * sum(step.rate for step in passes) * outputs * width,
             outputs=effort.outputs + outputs * len(passes),
-            activations=effort.activations + trips * kernel.output_bytes,
+            activations=effort.activations + 2 * own * len(passes) * moved,
+            moved=(*effort.moved, Moved("input", "second", operands * moved)),
             operators=effort.operators + own * len(passes),
         )
 
-    def _cost(self, kernel: Kernel, effort: Effort) -> Cost:
+    def stored_outputs(self, kernel: Kernel) -> int:
+        """Outputs as they are stored, padding included."""
+        return kernel.workload.output_elements
+
+    def channel_rate(self, memory: Memory, what: str) -> float:
+        """Bytes per second at which the device moves `what` from or to `memory`, nothing else in its way."""
+        del what
+        return memory.bandwidth
+
+    def _cost(self, kernel: Kernel, effort: Effort, placed: Placed) -> Cost:
         p = self.parameters
-        activation = effort.activations / self.activations.bandwidth
-        weight = effort.weights / self.weights.bandwidth
-        if effort.weights:
-            weight += self.weights.latency
+        loads = self._loads(effort, placed)
+        constant = [load for load in loads if load.what in CONSTANT]
+        waited = (placed.weights or self.weights).latency if effort.weights else 0.0
+        stall = effort.stall / p.clock
+        activation = busy_seconds((load for load in loads if load.what not in CONSTANT), self.channel_rate)
+        weight = max(busy_seconds(constant, self.channel_rate) + waited, stall)
         compute = effort.cycles / p.clock
-        shared = self.weights is self.activations
-        memory = activation + weight if shared else max(activation, weight)
+        work = compute + stall
+        memory = busy_seconds(loads, self.channel_rate) + waited
         overhead = effort.operators * p.operator_cycles / p.clock
-        seconds = max(compute, memory) + (1 - p.overlap) * min(compute, memory) + overhead
+        seconds = max(max(work, memory) + (1 - p.overlap) * min(work, memory), effort.serial) + overhead
         terms = {effort.bound: compute, "weights": weight, "activations": activation, "overhead": overhead}
+        energy = self._energy(effort, loads)
+        details = dict(effort.details)
+        output_cycles = details.get("output cycles", effort.cycles if effort.bound == "output" else 0.0)
         return Cost(
             seconds=seconds,
-            joules=(
-                effort.macs * p.mac_energy
-                + effort.outputs * p.output_energy
-                + effort.buffer * p.buffer_energy
-                + effort.activations * self.activations.energy_per_byte
-                + effort.weights * self.weights.energy_per_byte
-            ),
+            joules=sum(energy.values()),
             utilisation=min(1.0, kernel.workload.macs / (self.peak().macs_per_second * seconds)),
             bound=max(terms, key=lambda name: terms[name]),
             compute_seconds=compute,
             weight_seconds=weight,
             activation_seconds=activation,
+            output_seconds=output_cycles / p.clock,
             overhead_seconds=overhead,
+            energy=energy,
             details={
                 "macs": kernel.workload.macs,
                 "cycles": effort.cycles,
-                **dict(effort.details),
-                f"{self.activations.name} bytes": effort.activations + (effort.weights if shared else 0),
-                **({} if shared else {f"{self.weights.name} bytes": effort.weights}),
+                **details,
+                **{f"{name} bytes": count for name, count in bytes_by_memory(loads).items()},
             },
         )
+
+    def _with_scratch(self, kernel: Kernel, placed: Placed) -> Placed:
+        """Intermediate results go where spilled activations go if the device's memory holds none of them."""
+        item = kernel.workload
+        large = isinstance(item, Reduction) and trips.WIDE * item.input_elements > self.activations.bytes
+        return replace(placed, scratch=self.spill) if large and self.spill and not placed.scratch else placed
+
+    def _loads(self, effort: Effort, placed: Placed) -> list[Load]:
+        """What crosses the ports of which memory."""
+        memories = {
+            "input": placed.input or self.activations,
+            "second": placed.second or placed.input or self.activations,
+            "scratch": placed.scratch or self.activations,
+            "output": placed.output or self.activations,
+            "weights": placed.weights or self.weights,
+            "own": self.activations,
+        }
+        moved = (
+            Moved("input", "input", effort.activations),
+            Moved("weights", "weights", effort.weights),
+            *effort.moved,
+        )
+        return [Load(memories[item.where], item.what, item.bytes, item.bytes - item.ahead) for item in moved]
+
+    def _energy(self, effort: Effort, loads: list[Load]) -> dict[str, float]:
+        """Joules by term. The memories have a supply of their own."""
+        p, scale = self.parameters, self.energy_scale
+        energy = {
+            "MACs": effort.macs * p.mac_energy * scale,
+            "buffer": effort.buffer * p.buffer_energy * scale,
+            "output unit": effort.outputs * p.output_energy * scale,
+        }
+        for load in loads:
+            term = f"memory {load.memory.name}"
+            energy[term] = energy.get(term, 0.0) + load.bytes * load.memory.energy_per_byte
+        return energy
+
+
+def _is_view(kernel: Kernel) -> bool:
+    return isinstance(kernel.workload, Move) and kernel.workload.kind == "view"
 
 
 def streamed(elements: float, rate: float, moved: float) -> Effort:

@@ -9,9 +9,9 @@ from h4hc.backends.ethos import Layer
 from h4hc.ir.cost import Refusal
 from h4hc.ir.workload import Conv, MatMul, Reduction
 
-MAX_KERNEL = 64
+MAX_KERNEL = 64  # rows; a kernel may have as many elements as one of that height and width
 MAX_STRIDE = 3
-MAX_POOL = 256
+MAX_POOL = 256  # as for kernels
 
 
 class Decomposed(NamedTuple):
@@ -37,7 +37,7 @@ def conv_layer(conv: Conv, width: int) -> Decomposed | Refusal:
         return Refusal(
             f"stride {stride[0]}x{stride[1]} is above {MAX_STRIDE}x{MAX_STRIDE} and not the kernel's size"
         )
-    if max(span_h, span_w) > MAX_KERNEL:
+    if span_h > MAX_KERNEL or span_h * span_w > MAX_KERNEL**2:
         return Refusal(f"kernel {span_h}x{span_w} is above {MAX_KERNEL}x{MAX_KERNEL}")
     in_h, in_w = conv.in_h, conv.in_w
     if conv.transposed:
@@ -88,9 +88,10 @@ def pool_layer(item: Reduction, width: int) -> Layer | Refusal:
     """A pool or a reduction over height and width."""
     kernel_h = max(item.kernel_h, -(-item.in_h // item.out_h))
     kernel_w = max(item.kernel_w, -(-item.in_w // item.out_w))
-    if max(kernel_h, kernel_w) > MAX_POOL:
+    if kernel_h > MAX_POOL or kernel_h * kernel_w > MAX_POOL**2:
         return Refusal(f"window {kernel_h}x{kernel_w} is above {MAX_POOL}x{MAX_POOL}")
-    stride_h, stride_w = max(1, item.in_h // item.out_h), max(1, item.in_w // item.out_w)
+    stride_h = item.in_h // item.out_h if 1 < item.out_h <= item.in_h else 1
+    stride_w = item.in_w // item.out_w if 1 < item.out_w <= item.in_w else 1
     return Layer(
         item.out_h,
         item.out_w,

@@ -1,54 +1,43 @@
 """Cost model of an NPU of the Ethos-U class: a dot-product array with output micro-blocks.
 
-Weights stream from the device's `weights` memory: once where one output block position needs them once, else
-once into the activation memory and from there for each position. Operators that the hardware lacks are
-costed as the compiler decomposes them, or refused.
+Weights stream from the device's `weights` memory: in place, once for each position of an output block, or once
+into the activation memory, beside the operator before, and from there for each position. Operators that the
+hardware lacks are costed as the compiler decomposes them, or refused.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import NamedTuple
 
-from pydantic import Field, model_validator
-
-from h4hc.backends import ethos
+from h4hc.backends import decomposed, ethos, flow, weights, wide
 from h4hc.backends.base import Peak
-from h4hc.backends.engine import SCALE_BYTES, Count, Effort, Engine, EngineParameters, Epilogue, Positive
+from h4hc.backends.engine import Effort, Engine, Epilogue
+from h4hc.backends.flow import SCALE_BYTES, Map, Port, Work
 from h4hc.backends.layers import conv_layer, matmul_layer, pool_layer, product_layer
+from h4hc.backends.npu_parameters import NpuParameters, shared_array, wide_array
+from h4hc.backends.placed import Placed
+from h4hc.backends.traffic import Load, Moved, Place, busy_seconds
+from h4hc.backends.weights import Demand
 from h4hc.ir.cost import Refusal
-from h4hc.ir.target import Device, Target
-from h4hc.ir.workload import Conv, Kernel, MatMul, Reduction
+from h4hc.ir.target import Device, Memory, Target
+from h4hc.ir.workload import Conv, Elementwise, Kernel, MatMul, Move, Reduction
+
+WIDE_CHAIN = 2  # 32-bit elements pass through chained steps at half the rate
+QUEUE_USE = 0.8  # share of the time that a queue of requests is full
+UNARY = frozenset({"relu", "lut"})
+CODING = 1.07  # bits per bit of entropy: 1.03 to 1.11 of Vela's encoder on Gaussian weights of 3 to 8 bits
+PADDING_BITS = (
+    2  # per zero between weights: 1.1 with few channels to 5.4 in depthwise layers that Vela 5.2.0 encoded
+)
+SPLIT = 16  # channels of the smallest slice of weights that is copied
 
 
-class NpuParameters(EngineParameters):
-    """The array.
+class Cut(NamedTuple):
+    """The blocks of a layer, and cycles of the array for each."""
 
-    `ublock` is the output micro-block (height, width, channels), `more_ublocks` others to choose from, and
-    `channel_ublock` the one of layers that treat each channel alone (default: `ublock`). `step_channels`
-    input channels make a step of the array. Input blocks and accumulators share `buffer_banks` of 1 KiB in
-    steps of the granules, unless `input_banks` of them hold inputs only. `matmul_native` says whether a
-    product of two activations runs on the array; else it is decomposed at `matmul_macs_per_cycle` and
-    `matmul_traffic` bytes per MAC.
-    """
-
-    cores: Count
-    ublock: tuple[Count, Count, Count]
-    more_ublocks: tuple[tuple[Count, Count, Count], ...] = ()
-    channel_ublock: tuple[Count, Count, Count] | None = None
-    step_channels: Literal[32, 64] = 32
-    buffer_banks: Count
-    input_banks: Annotated[int, Field(ge=0, strict=True)] = 0
-    input_granule: Count
-    accumulator_granule: Count
-    matmul_native: bool
-    matmul_macs_per_cycle: Positive | None = None
-    matmul_traffic: Positive | None = None
-
-    @model_validator(mode="after")
-    def _decomposition(self) -> NpuParameters:
-        if not self.matmul_native and None in (self.matmul_macs_per_cycle, self.matmul_traffic):
-            raise ValueError("matmul_native: is false; give matmul_macs_per_cycle and matmul_traffic")
-        return self
+    plan: ethos.Plan
+    mac_cycles: float
 
 
 class Npu(Engine):
@@ -59,15 +48,21 @@ class Npu(Engine):
 
     def __init__(self, device: Device, target: Target) -> None:
         super().__init__(device, target)
-        self.array = _array(self.parameters)
+        p = self.parameters
+        self.array = shared_array(p)
+        self.machine = wide_array(p)
+        self._cores = 1 if self.machine else p.cores
+        self._ports: dict[str, Port] = {}
+        self._rates: dict[tuple[str, str], float] = {}
 
     def peak(self) -> Peak:
         """At full utilisation every activation byte from the buffer feeds all channels of a micro-block."""
         p = self.parameters
         joules = p.mac_energy + p.buffer_energy / p.ublock[2]
-        return Peak(self.array.macs_per_cycle * p.clock, joules)
+        array = self.machine or self.array
+        return Peak(array.macs_per_cycle * p.clock, joules * self.energy_scale)
 
-    def array_effort(self, kernel: Kernel, behind: Epilogue) -> Effort | Refusal:
+    def array_effort(self, kernel: Kernel, behind: Epilogue, placed: Placed) -> Effort | Refusal:
         """Layers of the array; products of two activations are decomposed where it lacks them."""
         width = kernel.precision.activation_bits // 8
         match kernel.workload:
@@ -75,103 +70,326 @@ class Npu(Engine):
                 found = conv_layer(conv, width)
                 if isinstance(found, Refusal):
                     return found
-                return self._on_array(kernel, found.layer, found.repeat, behind, found.copied_bytes)
+                layer = found.layer._replace(depthwise=found.layer.depthwise or placed.depthwise)
+                return self._on_array(kernel, layer, found.repeat, behind, placed, found.copied_bytes)
             case MatMul() as item:
-                return self._matmul(kernel, item, width, behind)
+                return self._matmul(kernel, item, width, behind, placed)
             case other:
                 return Refusal(f"no kernel for {type(other).__name__}")
 
-    def _matmul(self, kernel: Kernel, item: MatMul, width: int, behind: Epilogue) -> Effort:
-        p = self.parameters
-        if item.dynamic and p.matmul_macs_per_cycle and p.matmul_traffic and not p.matmul_native:
-            after = item.output_elements * behind.chained
-            return Effort(
-                cycles=(item.macs / p.matmul_macs_per_cycle + after) * width,
-                outputs=item.macs,
-                activations=item.macs * p.matmul_traffic * width + kernel.input_bytes + kernel.output_bytes,
-                macs=item.macs,
-                bound="compute",
-                details=(("decomposed", 1.0),),
-            )
-        layer = product_layer(item, width) if item.dynamic else matmul_layer(item, width)
-        return self._on_array(kernel, layer, item.batch, behind)
-
-    def pool_effort(self, item: Reduction, width: int, behind: Epilogue) -> Effort | Refusal:
+    def pool_effort(self, item: Reduction, width: int, behind: Epilogue, placed: Placed) -> Effort | Refusal:
         """The array pools, each channel alone."""
         layer = pool_layer(item, width)
         if isinstance(layer, Refusal):
             return layer
-        done = ethos.work(self.array, layer, behind.table, chained=behind.chained)
-        read = max(done.read_bytes * item.batch, item.input_elements * width)
+        chain = WIDE_CHAIN if placed.output_width == 4 and behind.chained else 1
+        rate = chain * self._output_rate(layer, behind)
+        done = self._work(layer, self.cut(layer, placed.stripe), rate, self._maps(layer, placed))
+        read = item.batch * done.read_bytes
         return Effort(
-            cycles=item.batch * (done.cycles + self._edge_cycles(done, scaled=False)),
+            cycles=item.batch * done.cycles,
             outputs=item.output_elements,
-            activations=read + item.batch * done.written_bytes,
+            activations=max(read, item.input_elements * width),
+            moved=(Moved("output", "output", item.batch * done.written_bytes),),
             buffer=read,
-            bound="output" if done.output_cycles > done.mac_cycles else "compute",
+            bound=_bound(done),
             details=(("array cycles", item.batch * done.mac_cycles),),
         )
 
-    def _on_array(
-        self, kernel: Kernel, layer: ethos.Layer, repeat: int, behind: Epilogue, copied: float = 0.0
-    ) -> Effort:
-        """`layer` run `repeat` times, each with its share of the weights, after copying `copied` bytes."""
-        p = self.parameters
-        done = ethos.work(self.array, layer, behind.table, behind.relu, behind.chained)
-        scales = SCALE_BYTES * layer.out_c * repeat if kernel.weight_bytes else 0
-        weights = kernel.weight_bytes * p.weight_compression + scales
-        buffered = weights * (1 + done.weight_passes) if done.weight_passes > 1 else 0.0
-        if self.weights is self.activations:
-            weights, buffered = weights * done.weight_passes, 0.0
-        second = (
-            kernel.input_bytes - _first_operand_bytes(kernel) if isinstance(kernel.workload, MatMul) else 0
+    def stream_effort(self, kernel: Kernel, item: Elementwise, rate: float, placed: Placed) -> Effort:
+        """One trip through the output unit, at 32 bit at rates of their own."""
+        width, wide_rates = kernel.precision.activation_bits // 8, self.parameters.wide_cycles
+        if width == 4 and wide_rates:
+            chain = WIDE_CHAIN if self.parameters.chaining else 1
+            rate = wide_rates.unary if item.kind in UNARY else max(rate * chain, wide_rates.binary)
+        elif placed.output_width == 4 and item.kind == "mul" and wide_rates:
+            rate = wide_rates.product
+        inputs, second = placed.input or self.activations, placed.second or placed.input or self.activations
+        sources = (
+            Map(self.port(inputs), placed.input_bricks is not False, width),
+            Map(self.port(second), placed.second_bricks is not False, width),
+        )[: item.inputs]
+        sink = Map(
+            self.port(placed.output or self.activations),
+            placed.output_bricks is not False,
+            placed.output_width or width,
         )
-        cycles = repeat * (done.cycles + self._edge_cycles(done, scaled=kernel.weight_bytes > 0))
-        fanout = 1 if layer.depthwise else p.ublock[2]
+        shape = _stream_shape(item.elements) if placed.shape is None else ethos.Block(*placed.shape)
+        done = flow.stream(
+            shape, rate, sources, sink, self._stream_block(shape, width, len(sources)), self._cores
+        )
+        places: tuple[Place, Place] = ("input", "second")
+        reads = zip(places, done.read_bytes, placed.shares, strict=False)
         return Effort(
-            cycles=cycles,
+            cycles=done.cycles,
+            outputs=item.elements,
+            activations=0.0,
+            moved=(
+                *(Moved(where, "second", count * share) for where, count, share in reads),
+                Moved("output", "output", done.written_bytes),
+            ),
+        )
+
+    def _stream_block(self, shape: ethos.Block, width: int, inputs: int) -> ethos.Block:
+        if self.machine:
+            return wide.stream_block(self.machine, shape, width)
+        return decomposed.stream_block(self.array, shape, width, max(inputs, 1))
+
+    def stored_outputs(self, kernel: Kernel) -> int:
+        """Outputs with the padding of bricks, which the output unit goes through as well."""
+        item = kernel.workload
+        if not isinstance(item, Conv) or self.machine:
+            return item.output_elements
+        return (
+            item.output_elements // item.out_channels * (-(-item.out_channels // ethos.BRICK) * ethos.BRICK)
+        )
+
+    def move_effort(self, kernel: Kernel, item: Move, rate: float, placed: Placed) -> Effort:
+        """A copy; a transpose reads and writes short runs."""
+        width = kernel.precision.activation_bits // 8
+        source = Map(self.port(placed.input or self.activations), False, width)
+        sink = Map(self.port(placed.output or self.activations), False, placed.output_width or width)
+        moved = item.kind == "transpose"
+        again = self.parameters.transpose_reads or flow.inflation(source, ethos.STEP * width)
+        read = item.input_elements * width * (again if moved else 1.0)
+        run = ethos.BRICK * sink.width * self._cores if moved else flow.ROW_RUN
+        written = item.output_elements * sink.width * flow.inflation(sink, min(run, flow.ROW_RUN))
+        arrive = source.port.read_latency + read / source.port.rate
+        leave = sink.port.write_latency + written / sink.port.rate
+        waits = 0.0 if self.parameters.transpose_reads else max(arrive, leave)
+        return Effort(
+            cycles=max(max(item.input_elements, item.output_elements) * rate * width, waits),
+            outputs=item.output_elements,
+            activations=read,
+            moved=(Moved("output", "output", written),),
+        )
+
+    def channel_rate(self, memory: Memory, what: str) -> float:
+        """What is under way at a time, which takes the memory's latency to arrive, may set the rate."""
+        found = self._rates.get((memory.name, what))
+        if found is None:
+            found = self._rates[memory.name, what] = self._rate_of(memory, what)
+        return found
+
+    def _rate_of(self, memory: Memory, what: str) -> float:
+        p, port = self.parameters, self.port(memory)
+        reads, writes = p.port_in_flight.get(memory.kind, (math.inf, math.inf))
+        latency = port.write_latency if what == "output" else port.read_latency
+        under_way = (writes if what == "output" else reads) * QUEUE_USE
+        under_way = min(under_way, next((n for kind, n in p.in_flight.items() if kind == what), math.inf))
+        limit = QUEUE_USE * under_way / latency if latency else math.inf
+        return min(memory.bandwidth, limit * p.clock)
+
+    def port(self, memory: Memory) -> Port:
+        """`memory` in cycles of the array."""
+        found = self._ports.get(memory.name)
+        if found is None:
+            clock = self.parameters.clock
+            late = memory.latency if memory.write_latency is None else memory.write_latency
+            found = Port(
+                memory.name, memory.bandwidth / clock, memory.latency * clock, late * clock, memory.burst
+            )
+            self._ports[memory.name] = found
+        return found
+
+    def _matmul(
+        self, kernel: Kernel, item: MatMul, width: int, behind: Epilogue, placed: Placed
+    ) -> Effort | Refusal:
+        if not item.dynamic:
+            return self._on_array(kernel, matmul_layer(item, width), item.batch, behind, placed)
+        if self.parameters.matmul_native:
+            return self._on_array(kernel, product_layer(item, width), item.batch, behind, placed)
+        return self._decomposed(kernel, item, width, behind, placed)
+
+    def _decomposed(
+        self, kernel: Kernel, item: MatMul, width: int, behind: Epilogue, placed: Placed
+    ) -> Effort | Refusal:
+        """Element-wise products and sums."""
+        p = self.parameters
+        if p.wide_cycles is None:
+            return Refusal("no products of two activations")
+        scratch = Map(self.port(placed.scratch or self.activations), False, 4)
+        layer = product_layer(item, width)
+        source, sink = self._maps(layer, placed)
+        source = source._replace(bricks=bool(placed.input_bricks))
+        rates = p.wide_cycles.product, self._output_rate(layer, behind._replace(chained=0.0))
+        done = decomposed.product(self.array, item, rates, source, scratch, sink)
+        second = kernel.input_bytes - _first_operand_bytes(kernel)
+        return Effort(
+            cycles=done.cycles + item.output_elements * behind.chained,
+            outputs=item.macs,
+            activations=done.read_bytes,
+            moved=(
+                Moved("second", "second", second),
+                Moved("scratch", "scratch", done.scratch_bytes),
+                Moved("output", "output", done.written_bytes),
+            ),
+            macs=item.macs,
+            bound="compute",
+            details=(("decomposed", 1.0),),
+        )
+
+    def _maps(self, layer: ethos.Layer, placed: Placed) -> tuple[Map, Map]:
+        """Input and output of a layer. A network's input, of up to four channels, is stored row by row."""
+        bricks = layer.in_c > 4 if placed.input_bricks is None else placed.input_bricks
+        source = Map(self.port(placed.input or self.activations), bricks, layer.width)
+        width = placed.output_width or (layer.width if layer.width < 4 else 1)
+        return source, Map(
+            self.port(placed.output or self.activations), placed.output_bricks is not False, width
+        )
+
+    def _work(
+        self, layer: ethos.Layer, cut: Cut, rate: float, maps: tuple[Map, Map], scales: float = 0.0
+    ) -> Work:
+        return flow.work(layer, cut.plan, cut.mac_cycles, rate, *maps, self._cores, scales)
+
+    def cut(self, layer: ethos.Layer, stripe: int | None = None) -> Cut:
+        """The blocks of a layer, of which `stripe` rows are made at a time."""
+        part = ethos.striped(layer, stripe)
+        if self.machine:
+            plan = wide.plan(self.machine, part)
+            return Cut(plan, wide.block_mac_cycles(self.machine, layer, plan))
+        plan = ethos.plan(self.array, part)._replace(ublock=ethos.micro_block(self.array, layer))
+        return Cut(plan, ethos.block_mac_cycles(self.array, layer, plan))
+
+    def _output_rate(self, layer: ethos.Layer, behind: Epilogue) -> float:
+        """Cycles per output: sums of 16-bit layers take as long as products; a fused table sets its own pace."""
+        p = self.parameters
+        long = layer.width == 2 and not layer.pooling and not self.machine
+        rate = p.elementwise_cycles["mul"] if long else p.output_cycles
+        fused = max(
+            p.lut_cycles if behind.table else 0.0, p.relu_cycles if behind.relu and self.machine else 0.0
+        )
+        return max(rate, fused) + behind.chained
+
+    def _on_array(
+        self,
+        kernel: Kernel,
+        layer: ethos.Layer,
+        repeat: int,
+        behind: Epilogue,
+        placed: Placed,
+        copied: float = 0.0,
+    ) -> Effort:
+        """`layer` run `repeat` times, each with its share of the weights, after copying `copied` bytes.
+
+        Weights are copied to the device's memory first if that takes no longer, unless they are read once only, and there
+        is room for two slices.
+        """
+        maps, rate = self._maps(layer, placed), self._output_rate(layer, behind)
+        cut = self.cut(layer, placed.stripe)
+        constants = placed.weights or self.weights
+        choice = (True, False) if placed.buffered is None else (placed.buffered,)
+        if not kernel.weight_bytes or constants.name == self.activations.name:
+            choice = (False,)
+        best: tuple[Work, weights.Supply] | None = None
+        least = math.inf
+        for copied_first in choice:
+            memory = self.activations if copied_first else constants
+            scales = self.port(memory).read_latency if kernel.weight_bytes else 0.0
+            done = self._work(layer, cut, rate, maps, scales)
+            demand = self._demand(kernel, layer, repeat, done, placed)
+            if copied_first and placed.buffered is None and not self._worth_copying(demand, layer, constants):
+                continue
+            supply = self._supply(demand, constants, copied_first, placed)
+            busy = max(demand.cycles + supply.stall, self._arrival_cycles(supply, constants))
+            if best is None or busy < least or (done.weight_passes == 1 and busy == least):
+                best, least = (done, supply), busy
+        if best is None:
+            raise ValueError("weights can always be read in place")
+        return self._layer_effort(kernel, layer, repeat, *best, copied)
+
+    def _arrival_cycles(self, supply: weights.Supply, constants: Memory) -> float:
+        """Cycles that the memory of the weights is busy."""
+        loads = [
+            Load(constants, m.what, m.bytes, m.bytes - m.ahead) for m in supply.moved if m.where == "weights"
+        ]
+        return busy_seconds(loads, self.channel_rate) * self.parameters.clock
+
+    def _layer_effort(
+        self,
+        kernel: Kernel,
+        layer: ethos.Layer,
+        repeat: int,
+        done: Work,
+        supply: weights.Supply,
+        copied: float,
+    ) -> Effort:
+        second = kernel.input_bytes - _first_operand_bytes(kernel)
+        fanout = 1 if layer.depthwise else self.parameters.ublock[2]
+        return Effort(
+            cycles=repeat * done.cycles,
             outputs=kernel.workload.output_elements,
-            activations=repeat * (done.read_bytes + done.written_bytes)
-            + buffered
-            + copied
-            + second * done.weight_passes,
+            activations=repeat * done.read_bytes + copied,
             macs=kernel.workload.macs,
-            weights=weights,
+            moved=(
+                Moved("input", "second", second * done.weight_passes),
+                Moved("output", "output", repeat * done.written_bytes),
+                *supply.moved,
+            ),
+            stall=supply.stall,
             buffer=kernel.workload.macs * layer.width / fanout,
-            bound="output" if done.output_cycles > done.mac_cycles else "compute",
+            bound=_bound(done),
             details=(
                 ("array cycles", repeat * done.mac_cycles),
                 ("output cycles", repeat * done.output_cycles),
+                ("command cycles", done.command_cycles),
+                ("waiting cycles", supply.stall),
                 ("block height", done.block.h),
                 ("block width", done.block.w),
                 ("block channels", done.block.d),
                 ("weight passes", done.weight_passes),
+                ("weights copied", float(any(m.what == "copies" for m in supply.moved))),
             ),
         )
 
-    def _edge_cycles(self, done: ethos.Work, scaled: bool) -> float:
-        """Filling the first and draining the last block, and the scales if there are any and no buffer."""
-        clock = self.parameters.clock
-        scales = SCALE_BYTES * done.block.d * self.weights.latency * clock / 256
-        tail = max(0.0, scales - done.drain_cycles) if scaled and done.weight_passes == 1 else 0.0
-        return clock * (done.edge_bytes / self.activations.bandwidth + 2 * self.activations.latency) + tail
+    def _demand(self, kernel: Kernel, layer: ethos.Layer, repeat: int, done: Work, placed: Placed) -> Demand:
+        """Encoded weights and scales of all runs of a layer; each image of a batch needs them again."""
+        if not kernel.weight_bytes:
+            return Demand(0.0, 0.0, done.weight_passes, repeat * done.cycles)
+        images = kernel.workload.batch if isinstance(kernel.workload, Conv) else 1
+        encoded = placed.encoded
+        if encoded is None:
+            padding = 0 if self.machine else ethos.padding_elements(layer) * repeat // images
+            encoded = self._encoded(kernel) + padding * PADDING_BITS / 8
+        scales = SCALE_BYTES * layer.out_c * repeat // images
+        return Demand(encoded, scales, done.weight_passes * images, repeat * done.cycles)
+
+    def _encoded(self, kernel: Kernel) -> float:
+        """Bytes of encoded weights without padding."""
+        if kernel.entropy is None:
+            return kernel.weight_bytes * self.parameters.weight_compression
+        bits = min(kernel.entropy * CODING, kernel.precision.weight_bits)
+        return kernel.workload.weight_elements * bits / 8
+
+    def _supply(self, demand: Demand, constants: Memory, buffered: bool, placed: Placed) -> weights.Supply:
+        if not buffered:
+            return weights.in_place(demand)
+        slack = None if placed.slack is None else placed.slack * self.parameters.clock
+        clock, own = self.parameters.clock, self.activations
+        source = self.port(constants)._replace(rate=self.channel_rate(constants, "copies") / clock)
+        staging = self.port(own)._replace(rate=self.channel_rate(own, "output") / clock)
+        tail = demand.cycles if placed.tail is None else placed.tail * clock
+        in_place = self.parameters.scales_in_place
+        return weights.buffered(demand, source, staging, slack, tail, placed.first_slice, in_place)
+
+    def _worth_copying(self, demand: Demand, layer: ethos.Layer, constants: Memory) -> bool:
+        """Whether the activation memory is faster, and half of it holds the weights, or two slices of them."""
+        slices = 2 * min(SPLIT / layer.out_c, 0.5)
+        if self.activations.bandwidth <= constants.bandwidth:
+            return False
+        return (demand.weights + demand.scales) * slices <= self.activations.bytes / 2
 
 
-def _array(p: NpuParameters) -> ethos.Array:
-    ublocks = tuple(ethos.UBlock(*sizes) for sizes in (p.ublock, *p.more_ublocks))
-    return ethos.Array(
-        ublocks=ublocks,
-        channel_ublock=ethos.UBlock(*p.channel_ublock) if p.channel_ublock else ublocks[0],
-        cores=p.cores,
-        step=p.step_channels,
-        banks=p.buffer_banks,
-        input_banks=p.input_banks,
-        input_granule=p.input_granule,
-        accumulator_granule=p.accumulator_granule,
-        output=p.output_cycles,
-        relu=p.relu_cycles,
-        lut=p.lut_cycles,
-    )
+def _bound(done: Work) -> str:
+    return "output" if done.output_cycles > done.mac_cycles else "compute"
+
+
+def _stream_shape(elements: int) -> ethos.Block:
+    """A map of as many elements, of two rows if there are enough, where nothing more is known."""
+    bricks = -(-elements // ethos.BRICK)
+    rows = min(bricks, 2)
+    return ethos.Block(rows, -(-bricks // rows), ethos.BRICK)
 
 
 def _first_operand_bytes(kernel: Kernel) -> int:

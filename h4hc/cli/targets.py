@@ -69,6 +69,7 @@ def show(name: str, sources: bool, as_json: bool) -> None:
                 "tops_per_watt": backend.peak().tops_per_watt,
                 "static_watts": backend.static_watts,
                 "resident_weight_bytes": backend.capacity_bytes,
+                "area_mm2": backend.area_mm2,
                 "parameters": backend.parameters.model_dump(mode="json"),
             }
             for device, backend in backends.items()
@@ -82,14 +83,18 @@ def show(name: str, sources: bool, as_json: bool) -> None:
     table = _table(
         "devices (peak at 8 bit x 8 bit)", "device", "preset", "memory", "weights", "TOPS", "TOPS/W"
     )
-    for column in ("static", "resident"):
+    areas = any(backend.area_mm2 for backend in backends.values())
+    for column in ("static", "resident", *(["mm2"] if areas else [])):
         table.add_column(column, overflow="fold")
     for device in target.devices:
         backend, peak = backends[device.name], backends[device.name].peak()
         capacity = format_quantity(backend.capacity_bytes, "bytes") if backend.capacity_bytes else "-"
         ends = (device.preset or device.kind, device.memory, device.weights or "-")
         static = format_quantity(backend.static_watts, "power")
-        table.add_row(device.name, *ends, f"{peak.tops:.3g}", f"{peak.tops_per_watt:.3g}", static, capacity)
+        area = [f"{backend.area_mm2:.3g}" if backend.area_mm2 else "-"] if areas else []
+        table.add_row(
+            device.name, *ends, f"{peak.tops:.3g}", f"{peak.tops_per_watt:.3g}", static, capacity, *area
+        )
     _print(table)
     _print(_quantities("memories", target.memories, _MEMORY_UNITS))
     if target.links:

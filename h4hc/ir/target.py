@@ -11,9 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    StringConstraints,
+    model_validator,
+)
 
 from h4hc.errors import TargetError
 from h4hc.ir.quantity import Bytes, BytesPerSecond, JoulesPerByte, Seconds, SecondsOrZero
@@ -60,7 +70,9 @@ class Memory(Described):
     """A memory that holds activations or weights.
 
     `bandwidth` (bytes per second) and `latency` (seconds to the first byte) are those that a
-    device sees at its port; `energy_per_byte` (joules) is charged for a read as for a write.
+    device sees at its port; `write_latency` is that of a write where it differs. Accesses shorter than `burst`
+    bytes keep the port busy as long as a whole burst. `energy_per_byte` (joules) is charged for a read as for a
+    write.
     """
 
     name: Name
@@ -69,7 +81,48 @@ class Memory(Described):
     alignment: Bytes = 16
     bandwidth: BytesPerSecond
     latency: SecondsOrZero
+    write_latency: SecondsOrZero | None = None
+    burst: Bytes = 1
     energy_per_byte: JoulesPerByte
+
+
+class ProfileReference(BaseModel):
+    """A file of measured costs: its `path` as written, relative to the target's file, and the hash of its contents.
+
+    The hash is filled in when the target is read from its file, so that what a target costs is part of what it is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Annotated[str, StringConstraints(min_length=1, max_length=400, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    sha256: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
+    _folder: str = PrivateAttr(default="")  # where this machine keeps it: no part of the description
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return PurePath(self.path).name
+
+    @property
+    def location(self) -> Path:
+        """Where the file is."""
+        return Path(self._folder) / self.path
+
+    def found(self, sha256: str, folder: Path) -> ProfileReference:
+        """This reference with the hash of the file that it names in `folder`."""
+        copy = self.model_copy(update={"sha256": sha256})
+        copy._folder = str(folder)
+        return copy
+
+
+def _profile_reference(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+Profiles = Annotated[
+    tuple[Annotated[ProfileReference, BeforeValidator(_profile_reference, json_schema_input_type=str)], ...],
+    Field(max_length=MAX_PARTS),
+]
 
 
 class Device(Described):
@@ -77,7 +130,8 @@ class Device(Described):
 
     `memory` holds its activations, `spill` those that do not fit there, `weights` its constant
     operands. `precisions` restricts the preset's (``8x8``: activation bits x weight bits).
-    `parameters` replace values of the preset.
+    `parameters` replace values of the preset. `profiles` are files of measured costs, which come before those
+    of the model.
     """
 
     name: Name
@@ -88,6 +142,7 @@ class Device(Described):
     weights: Name | None = None
     precisions: tuple[PrecisionName, ...] = ()
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    profiles: Profiles = ()
 
 
 class Link(Described):

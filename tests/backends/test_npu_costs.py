@@ -1,130 +1,224 @@
-"""The NPU model against the estimates of the Vela compiler (ethos-u-vela 5.2.0), layer by layer."""
+"""The NPU model: Ethos-U55 and U65 against Vela (ethos-u-vela 5.2.0), Arm's FVP and silicon, and its own rules."""
 
 from __future__ import annotations
 
-from statistics import mean
+from functools import cache
 
 import pytest
-from backend_helpers import one_cost, one_device, refusal, rows
+from backend_helpers import one_cost, one_device, refusal
 
+from benchmarks.references.errors import Summary, read_table
+from benchmarks.references.vela import sections
+from benchmarks.references.vela_rows import BYTES, commands, extents, kernel_of, number
 from h4hc.backends import ethos
 from h4hc.backends.base import Backend
 from h4hc.backends.npu import Npu
+from h4hc.backends.placed import Placed
 from h4hc.errors import TargetError
+from h4hc.ir.cost import Cost, Refusal
 from h4hc.ir.workload import Conv, Elementwise, Generic, Kernel, MatMul, Move, Precision, Reduction
 
-LAYERS = rows("vela_layers.csv")
-SRAM = {"u55-128": "4 GB/s", "u55-256": "4 GB/s", "u65-256": "16 GB/s", "u85-256": "32 GB/s"}
-VELA_DRAM = {"bandwidth": "12 GB/s", "latency": "500 ns"}  # of Vela's Ethos-U85 system
+SRAM = {"u55-128": "4 GB/s", "u55-256": "4 GB/s", "u65-256": "16 GB/s", "u65-512": "16 GB/s"}
+CONFIGS = ("u55-128", "u55-256", "u55-256_sramonly", "u65-256", "u65-512", "u65-512_cs")
+LIMITS = {
+    "convolution": 0.02, "first convolution": 0.01, "pointwise": 0.01, "depthwise": 0.01, "fully connected": 0.01,
+    "pooling": 0.005, "elementwise": 0.04, "transpose": 0.005, "product": 0.005,
+}  # fmt: skip
 
 
 def npu(config: str = "u65-256", weights: dict[str, str] | None = None, **parameters: object) -> Backend:
     clock_ns = 2 if config.startswith("u55") else 1
-    io = {"bandwidth": SRAM[config], "latency": f"{32 * clock_ns} ns"}
+    io = {"bandwidth": SRAM[config], "latency": f"{32 * clock_ns} ns", "burst": "32 B"}
     return one_device("npu", f"ethos-{config}", io, weights, operator_cycles=0, **parameters)
 
 
-def layer_class(row: dict[str, str]) -> str:
-    if row["op"] == "Conv2D":
-        if row["kernel_h"] == row["kernel_w"] == "1":
-            return "pointwise"
-        return "first" if int(row["in_c"]) <= 4 else "conv"
-    return row["op"]
-
-
-def kernel(row: dict[str, str]) -> Kernel:
-    out_h, out_w, out_c, in_h, in_w, in_c, kernel_h, kernel_w, stride_h, stride_w = (
-        int(value) for value in list(row.values())[2:12]
+def board(sram: str, flash: str, latency: str, preset: str) -> Backend:
+    """An Ethos-U55 board with weights in a slower memory."""
+    return one_device(
+        "npu",
+        preset,
+        {"bandwidth": sram, "latency": latency, "burst": "32 B"},
+        {"bandwidth": flash, "latency": latency, "write_latency": "0 s", "burst": "128 B"},
     )
-    if row["op"] in ("Add", "Mul"):
-        return Kernel(Elementwise(out_h * out_w * out_c, 2, row["op"].lower()))
-    if row["op"].endswith("Pool"):
-        kind = "max_pool" if row["op"] == "MaxPool" else "average_pool"
-        return Kernel(Reduction(kind, 1, out_c, in_h, in_w, out_h, out_w, kernel_h, kernel_w))
-    if row["op"] == "FullyConnected":
-        return Kernel(MatMul(1, out_h * out_w, in_c, out_c))
-    if row["op"] == "MatMul":  # one head
-        return Kernel(MatMul(1, out_w, in_c, out_c, dynamic=True))
-    groups = in_c if row["op"] == "DepthwiseConv2D" else 1
-    extent = (in_h, in_w, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w)
-    return Kernel(Conv(1, in_c, out_c, *extent, groups=groups))
 
 
-def errors(config: str, kind: str) -> list[float]:
-    """Relative errors of compute cycles for all layers of one class."""
-    backend = npu(config, VELA_DRAM if config.startswith("u85") else None)
-    clock = 5e8 if config.startswith("u55") else 1e9
+def clean(cost: Cost | Refusal) -> Cost:
+    assert isinstance(cost, Cost), cost
+    return cost
+
+
+@cache
+def summaries(config: str) -> dict[str, dict[str, Summary]]:
+    """Errors by class, with memory and without, and of single layers."""
+    return {
+        section.title.removeprefix(f"{config}, "): {item.group: item for item in section.summaries}
+        for section in sections(configs=(config,))
+    }
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_cycles_with_memory(config: str) -> None:
+    """All classes of operators of 2,000 cycles or more; 914 commands of 15 networks."""
+    found = summaries(config)["with memory"]
+    assert set(found) == {*LIMITS, "networks"}
+    assert {group: item.mean for group, item in found.items() if item.mean > LIMITS.get(group, 0.01)} == {}
+    assert found["networks"].count == 15
+    assert found["networks"].p90 < 0.02
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_cycles_without_memory(config: str) -> None:
+    found = summaries(config)["without memory"]
+    assert {group: item.mean for group, item in found.items() if item.mean > 0.03} == {}
+
+
+@pytest.mark.parametrize("config", [name for name in CONFIGS if name != "u65-512_cs"])
+def test_single_layers(config: str) -> None:
+    """Layers that Vela compiled alone, which no parameter was looked at for."""
+    found = summaries(config)["single layers"]
+    assert {group: item.mean for group, item in found.items() if item.mean > 0.02} == {}
+
+
+def test_mobilenet_v2_on_the_fast_model_of_corstone_300() -> None:
+    """Arm's evaluation kit, Ethos-U55-128 with weights in flash: 7,346,172 cycles; 28.96 MB cross the SRAM port
+    (2,468,259 + 1,151,319 beats of 8 bytes) and 3.459 MB that of the flash (432,351).
+
+    Weights as Vela encodes those of the int8 model with scales per channel; where they are copied is the model's choice.
+    """
+    backend = board("4 GB/s", "0.5 GB/s", "64 ns", "ethos-u55-128")
+    assert isinstance(backend, Npu)
+    rows = [
+        r for r in read_table("vela_layers_u55-128") if r["model"] == "coral_tf2_mobilenet_v2_1.0_224_ptq"
+    ]
+    costs = []
+    for row, behind in commands(rows):
+        if row["op"] == "Quantize":
+            continue  # of the float input, which the int8 model does not have
+        encoded = number(row, "weight_total_bytes") or None
+        placed = Placed(encoded=encoded, output_width=BYTES[row["ofm_dtype"]], shape=extents(row, "ofm"))
+        costs.append(clean(backend.estimate(kernel_of(row, behind), placed)))
+    assert sum(cost.seconds for cost in costs) * 500e6 == pytest.approx(7346172, rel=0.10)
+    assert sum(cost.details["own bytes"] for cost in costs) == pytest.approx(28.96e6, rel=0.03)
+    assert sum(cost.details.get("dram bytes", 0.0) for cost in costs) == pytest.approx(3.459e6, rel=0.03)
+
+
+def separable(channels: int, out_channels: int, height: int, width: int, stride: int) -> list[Kernel]:
+    out = height // stride, width // stride
+    extent = (height, width, *out, 3, 3, stride, stride)
     return [
-        one_cost(backend, kernel(row)).compute_seconds * clock / int(row["npu_cycles"]) - 1
-        for row in LAYERS
-        if row["config"] == config and layer_class(row) == kind
+        Kernel(Conv(1, channels, channels, *extent, groups=channels), ("relu",)),
+        Kernel(Conv(1, channels, out_channels, *out, *out, 1, 1), ("relu",)),
     ]
 
 
-@pytest.mark.parametrize("config", ["u55-128", "u55-256", "u65-256"])
-@pytest.mark.parametrize(
-    ("kind", "most"),
-    [
-        ("conv", 0.05),
-        ("first", 0.08),
-        ("pointwise", 0.04),
-        ("DepthwiseConv2D", 0.03),
-        ("FullyConnected", 0.04),
-        ("MaxPool", 0.01),
-        ("AvgPool", 0.14),
-        ("Add", 0.03),
-        ("Mul", 0.01),
-    ],
-)
-def test_compute_cycles_by_class(config: str, kind: str, most: float) -> None:
-    found = errors(config, kind)
-    if not found:
-        pytest.skip(f"the table has no {kind} in SRAM for {config}")
-    assert mean(abs(e) for e in found) < most
+def keyword_spotting() -> list[Kernel]:
+    """DS-CNN of MLPerf Tiny."""
+    layers = [Kernel(Conv(1, 1, 64, 49, 10, 25, 5, 10, 4, 2, 2), ("relu",))]
+    for _ in range(4):
+        layers += separable(64, 64, 25, 5, 1)
+    pool = Reduction("average_pool", 1, 64, 25, 5, 1, 1, 25, 5)
+    return [
+        *layers,
+        Kernel(pool),
+        Kernel(MatMul(1, 1, 64, 12)),
+        Kernel(Reduction("softmax", 1, 12, 1, 1, 1, 1)),
+    ]
+
+
+def visual_wake_words() -> list[Kernel]:
+    """MobileNetV1 x 0.25 at 96 x 96 of MLPerf Tiny."""
+    layers, size, channels = [Kernel(Conv(1, 3, 8, 96, 96, 48, 48, 3, 3, 2, 2), ("relu",))], 48, 8
+    for out, stride in zip(
+        (16, 32, 32, 64, 64, *[128] * 6, 256, 256), (1, 2, 1, 2, 1, 2, *[1] * 5, 2, 1), strict=True
+    ):
+        layers += separable(channels, out, size, size, stride)
+        size, channels = size // stride, out
+    pool = Reduction("average_pool", 1, 256, 3, 3, 1, 1, 3, 3)
+    return [
+        *layers,
+        Kernel(pool),
+        Kernel(MatMul(1, 1, 256, 2)),
+        Kernel(Reduction("softmax", 1, 2, 1, 1, 1, 1)),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("kind", "count", "most"),
-    [
-        ("conv", 8, 0.01),
-        ("first", 3, 0.02),
-        ("pointwise", 36, 0.02),
-        ("DepthwiseConv2D", 31, 0.05),
-        ("FullyConnected", 4, 0.01),
-        ("MatMul", 2, 0.01),
-        ("MaxPool", 1, 0.01),
-        ("AvgPool", 3, 0.02),
-        ("Mul", 1, 0.06),
-    ],
+    ("network", "measured"), [(keyword_spotting(), 0.108e-3), (visual_wake_words(), 0.364e-3)]
 )
-def test_compute_cycles_of_u85_by_class(kind: str, count: int, most: float) -> None:
-    """All layers of 2,000 cycles or more in SRAM; convolutions of 50,000 or more may read from DRAM."""
-    found = errors("u85-256", kind)
-    assert len(found) == count
-    assert mean(abs(e) for e in found) < most
+def test_ra8p1_silicon(network: list[Kernel], measured: float) -> None:
+    """Ethos-U55-256 at 500 MHz, weights in on-chip MRAM: 2 GB/s, 1 to 4 is an assumption about the board."""
+    backend = board("4 GB/s", "2 GB/s", "16 ns", "ethos-u55-256")
+    assert sum(one_cost(backend, kernel).seconds for kernel in network) == pytest.approx(measured, rel=0.25)
 
 
-@pytest.mark.parametrize("config", ["u65-256", "u85-256"])
-def test_activation_traffic(config: str) -> None:
-    backend = npu(config)
+def test_placement_decides_the_memory_time() -> None:
+    """A layer that is quick to compute waits for the slow memory its input is in."""
+    backend = npu()
     assert isinstance(backend, Npu)
-    found = []
-    for row in LAYERS:
-        inside = int(row["read_bytes"]) > 0 and int(row["written_bytes"]) > 0
-        if row["config"] == config and layer_class(row) in ("conv", "pointwise") and inside:
-            cost = one_cost(backend, kernel(row))
-            extra = cost.details["dram bytes"] * (1 + cost.details["weight passes"])
-            buffered = extra if cost.details["weight passes"] > 1 else 0
-            expected = int(row["read_bytes"]) + int(row["written_bytes"])
-            found.append((cost.details["own bytes"] - buffered) / expected - 1)
-    assert mean(abs(e) for e in found) < 0.06
+    item = Kernel(Conv(1, 64, 16, 112, 112, 56, 56, 1, 1, 2, 2))
+    near, far = (clean(backend.estimate(item, Placed(input=m))) for m in (None, backend.weights))
+    assert far.seconds > 1.5 * near.seconds
+    assert far.bound == "activations"
+    assert far.seconds == pytest.approx(112 * 112 * 64 / 4e9, rel=0.1)
+
+
+def test_short_runs_fill_bursts_badly() -> None:
+    """Three channels, stored row by row, are read in runs of 8 bytes; a burst is 32."""
+    item = Kernel(Conv(1, 3, 32, 224, 224, 112, 112, 3, 3, 2, 2))
+    plain = one_device("npu", "ethos-u65-256", {"bandwidth": "16 GB/s"})
+    assert one_cost(npu(), item).activation_seconds > 1.4 * one_cost(plain, item).activation_seconds
+
+
+def test_weights_are_copied_if_they_are_read_often_from_a_slow_memory() -> None:
+    many, once = Kernel(Conv(1, 64, 64, 56, 56, 56, 56, 3, 3)), Kernel(Conv(1, 320, 1280, 7, 7, 7, 7, 1, 1))
+    assert one_cost(npu(), many).details["weights copied"] == 1
+    assert one_cost(npu(), once).details["weights copied"] == 0
+    fast = npu(weights={"bandwidth": "16 GB/s"})
+    assert one_cost(fast, many).details["weights copied"] == 0
+
+
+def test_copies_hide_behind_the_operator_before() -> None:
+    backend = npu()
+    assert isinstance(backend, Npu)
+    item = Kernel(Conv(1, 256, 256, 14, 14, 14, 14, 3, 3))
+    none, enough = (
+        clean(backend.estimate(item, Placed(buffered=True, slack=slack))) for slack in (0.0, 1e-3)
+    )
+    copied = (256 * 256 * 9 * 0.9 + 2560) / 4e9
+    assert none.seconds - enough.seconds == pytest.approx(copied, rel=0.02)
+    sliced = clean(backend.estimate(item, Placed(buffered=True, slack=0.0, first_slice=1 / 16, tail=0.0)))
+    assert enough.seconds < sliced.seconds < none.seconds
+
+
+def test_entropy_of_the_weights_replaces_the_typical_ratio() -> None:
+    item = Kernel(MatMul(1, 1, 1024, 1000))
+    typical, poor, rich = (one_cost(npu(), item._replace(entropy=bits)) for bits in (None, 2.0, 8.0))
+    assert poor.details["dram bytes"] == pytest.approx(1024 * 1000 * 2 * 1.07 / 8 + 10000)
+    assert rich.details["dram bytes"] == pytest.approx(1024 * 1000 + 10000)
+    assert poor.seconds < typical.seconds < rich.seconds
+
+
+def test_few_channels_and_odd_kernels_are_padded_with_zeros() -> None:
+    """3x3 of three channels: nine taps as twelve, three channels as eight; 32 ch. depthwise: nine taps as twelve."""
+    layer = ethos.Layer(56, 56, 32, 56, 56, 3, 3, 3, 3, 3)
+    assert ethos.padding_elements(layer) == 32 * (12 * 8 - 9 * 3)
+    assert ethos.padding_elements(layer._replace(in_c=32, depthwise=True)) == 32 * 3
+
+
+def test_32_bit_elements_take_longer() -> None:
+    backend = npu()
+    assert isinstance(backend, Npu)
+    item = Elementwise(10**6, 2, "add")
+    short, long = (clean(backend.estimate(Kernel(item, (), Precision(bits, 8)))) for bits in (8, 32))
+    assert short.compute_seconds == pytest.approx(0.75e-3, rel=0.01)
+    assert long.compute_seconds == pytest.approx(1.125e-3, rel=0.01)
 
 
 def test_one_row_product_is_bound_by_the_weight_bus() -> None:
     """640x1000 int8 weights, 0.9 compressed and with scales, over 4 GB/s: 147 us."""
     cost = one_cost(npu(), Kernel(MatMul(1, 1, 640, 1000)))
     assert cost.bound == "weights"
-    assert cost.seconds == pytest.approx((640000 * 0.9 + 10000) / 4e9 + 100e-9)
+    assert cost.seconds == pytest.approx((640000 * 0.9 + 10000) / 4e9)
 
 
 def test_depthwise_uses_a_tenth_of_the_array() -> None:
@@ -140,90 +234,9 @@ def test_products_of_activations_are_the_cliff() -> None:
     assert fast.seconds < slow.seconds / 40
 
 
-@pytest.mark.parametrize("row", rows("vela_u85_transformer.csv"), ids=lambda row: f"{row['op']}-{row['run']}")
-def test_transformer_blocks_on_u85(row: dict[str, str]) -> None:
-    """Whole DeiT-tiny and MobileViT blocks; the second operand of a product of activations is not compressed."""
-    m, k, n, elements, run = (int(row[key] or 0) for key in ("m", "k", "n", "elements", "run"))
-    item: Reduction | Move | MatMul = Move("transpose", elements, elements, 1)
-    if row["op"] in ("softmax", "layer_norm"):
-        item = Reduction(row["op"], 1, run, 1, 1, elements // run, 1)
-    elif row["op"] == "matmul":
-        item = MatMul(1, m, k, n, dynamic=True)
-    cost = one_cost(npu("u85-256"), Kernel(item))
-    assert cost.compute_seconds * 1e9 == pytest.approx(int(row["cycles"]), rel=float(row["tolerance"]))
-
-
-def test_u85_runs_products_of_activations_on_the_array() -> None:
-    item = Kernel(MatMul(3, 196, 64, 196, dynamic=True))
-    native, decomposed = one_cost(npu("u85-256"), item), one_cost(npu(), item)
-    assert native.utilisation > 0.8
-    assert decomposed.seconds > 100 * native.seconds
-    assert native.details["dram bytes"] == 0
-
-
-def test_u85_product_with_short_rows_is_bound_by_its_output() -> None:
-    """256 x 16 x 256 gives 0.25 cycles per output, four times what the products take."""
-    cost = one_cost(npu("u85-256"), Kernel(MatMul(16, 256, 16, 256, dynamic=True)))
-    assert cost.bound == "output"
-    assert cost.compute_seconds == pytest.approx(16 * 256 * 256 * 0.25e-9, rel=0.1)
-
-
-def test_u85_chains_steps_behind_the_array() -> None:
-    """A residual add reads its operand and adds 0.25 cycles per output to those of the output unit."""
-    conv = Conv(1, 192, 32, 28, 28, 28, 28, 1, 1)
-    plain, add = (one_cost(npu("u85-256"), Kernel(conv, steps)) for steps in ((), ("add",)))
-    outputs = 28 * 28 * 32
-    assert plain.details["output cycles"] == outputs * 0.25
-    assert add.details["output cycles"] == outputs * 0.5  # Vela: 12,544 and 1,344 to fill
-    assert add.compute_seconds == pytest.approx(20255e-9, rel=0.02)
-    assert add.details["own bytes"] == plain.details["own bytes"] + outputs
-    assert one_cost(npu("u85-256"), Kernel(conv, ("lut",))).compute_seconds == plain.compute_seconds
-
-
-@pytest.mark.parametrize(
-    ("out_h", "out_w", "expected"),
-    [(14, 14, (2, 2, 8)), (56, 56, (1, 4, 8)), (7, 7, (1, 4, 8)), (1, 1, (1, 4, 8)), (15, 1, (2, 2, 8))],
-)
-def test_u85_takes_the_micro_block_that_pads_least(
-    out_h: int, out_w: int, expected: tuple[int, int, int]
-) -> None:
-    backend = npu("u85-256")
-    assert isinstance(backend, Npu)
-    layer = ethos.Layer(out_h, out_w, 64, out_h, out_w, 64, 1, 1, 1, 1)
-    assert ethos.micro_block(backend.array, layer) == expected
-    assert ethos.micro_block(backend.array, layer._replace(depthwise=True)) == (1, 2, 16)
-
-
-def test_published_comparison_with_a_256_mac_npu() -> None:
-    """Figures of an ideal 256-MAC NPU at 1 GHz with plain weights over 4 GB/s: 161 us and 42 uJ for 640 -> 1000.
-
-    Uncompressed weights and 10 bytes of scales per channel give 163 us. Its 3x3 convolution of 64 channels on
-    56 x 56 takes 531 us at 85 % of the array; Ethos-U85 steps through nine taps as twelve and needs 609 us
-    (Vela: 608), U65 goes through the channels first and needs 463.
-    """
-    fully_connected = Kernel(MatMul(1, 1, 640, 1000))
-    cost = one_cost(npu("u85-256", weight_compression=1.0), fully_connected)
-    assert cost.seconds == pytest.approx(161e-6, rel=0.015)
-    assert cost.joules == pytest.approx(42e-6, rel=0.015)
-    conv = Kernel(Conv(1, 64, 64, 56, 56, 56, 56, 3, 3))
-    assert one_cost(npu("u85-256"), conv).seconds == pytest.approx(609e-6, rel=0.01)
-    assert one_cost(npu("u65-256"), conv).seconds == pytest.approx(463e-6, rel=0.02)
-
-
-def test_resident_macro_beats_u85_on_few_rows_only() -> None:
-    """192x768: 36 rows with plain weights; compressed ones and the macro's hand-off of 1 us make it 33."""
-    macro = one_device("cim", "mram-nmc-22nm")
-
-    def wins(m: int) -> bool:
-        item = Kernel(MatMul(1, m, 192, 768))
-        return one_cost(macro, item, "resident").seconds < one_cost(npu("u85-256"), item).seconds
-
-    assert [m for m in range(28, 40) if wins(m)] == list(range(28, 34))
-
-
 def test_native_products_need_no_figures_for_decomposed_ones() -> None:
-    with pytest.raises(TargetError, match="matmul_native: is false; give matmul_macs_per_cycle"):
-        npu("u85-256", matmul_native=False)
+    with pytest.raises(TargetError, match="matmul_native: is false; give wide_cycles"):
+        npu(wide_cycles=None)
 
 
 def test_sixteen_bit_activations_take_twice_as_long() -> None:
@@ -288,8 +301,8 @@ def test_blocks_fit_the_buffer(macs: int) -> None:
     backend = npu(f"u55-{macs}")
     assert isinstance(backend, Npu)
     layer = ethos.Layer(56, 56, 128, 56, 56, 64, 3, 3, 3, 3)
-    block = ethos.choose_block(backend.array, layer)
-    inputs = (block.h + 2) * (block.w + 2) * 32 * 2
-    sums = block.h * block.w * block.d * 4 * 2
+    plan = ethos.plan(backend.array, layer)
+    inputs = plan.inputs.h * plan.inputs.w * plan.inputs.d * 2
+    sums = plan.block.h * plan.block.w * plan.block.d * 4 * 2
     assert inputs + sums <= (backend.array.banks - 4) * 1024
     assert backend.array.macs_per_cycle == macs

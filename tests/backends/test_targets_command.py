@@ -18,7 +18,7 @@ def run(*arguments: str) -> Result:
 def test_list() -> None:
     assert "npu+cim-cu4" in run("list").output
     names = [item["name"] for item in json.loads(run("list", "--json").output)]
-    assert names == ["cim", "npu", "npu+cim", "npu+cim-cu4", "npu+cim-sram", "npu+cim-u65"]
+    assert names == ["cim", "npu", "npu+cim", "npu+cim-cu4", "npu+cim-sram", "npu+cim-u65", "ort-cpu"]
 
 
 def test_show() -> None:
