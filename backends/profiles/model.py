@@ -42,6 +42,10 @@ class Profiled(Backend):
         """The peak of the device as described."""
         return self.base.peak()
 
+    def channel_granule(self, kernel: Kernel) -> int:
+        """As the device's own model has it."""
+        return self.base.channel_granule(kernel)
+
     def costs(self, kernel: Kernel) -> tuple[Cost, ...] | Refusal:
         """The cost in each mode, each from the best source there is."""
         found = self.base.costs(kernel)

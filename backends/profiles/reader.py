@@ -119,7 +119,9 @@ def _split(text: str) -> tuple[list[str], str]:
     while text.startswith(("#", '"#', "\n", "\r"), position):
         end = text.find("\n", position)
         end = len(text) if end < 0 else end
-        comments.append(text[position:end].rstrip("\r,").strip('"'))
+        line = text[position:end].rstrip("\r,")
+        quoted = len(line) > 1 and line[0] == line[-1] == '"'
+        comments.append(line[1:-1].replace('""', '"') if quoted else line)
         position = min(end + 1, len(text))
     return comments, text[position:]
 

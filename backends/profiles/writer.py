@@ -57,11 +57,12 @@ def _header(profile: Profile) -> list[str]:
 
 def _header_text(text: str, key: str) -> str:
     """`text` as a value that reads back the same. Raises ProfileError if none does."""
-    if not text.isprintable() or ";" in text or text != text.strip() or len(text) > columns.MOST_TEXT:
+    bare = text.strip().rstrip(",") == text  # a reader takes commas at the end for empty cells
+    if not text.isprintable() or ";" in text or not bare or len(text) > columns.MOST_TEXT:
         raise ProfileError(
             f"{key} {text[:60]!r} cannot stand in a profile",
             code="bad-profile",
-            hint="use plain text on one line without semicolons",
+            hint="use plain text on one line without semicolons, and without commas at the end",
         )
     return text
 
