@@ -7,7 +7,7 @@ CONSTRAINTS := requirements/constraints.txt
 DEMO := build/demo
 export PIP_CONSTRAINT := $(abspath $(CONSTRAINTS))
 
-.PHONY: help demo test test-all check format schemas bench clean
+.PHONY: help demo test test-all check format bench fidelity clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,10 @@ format: $(VENV)/.dev ## format the code
 bench: $(VENV)/.dev ## the benchmarks whose tables stand in the README
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/compile_speed.py
+	$(BIN)/python benchmarks/cost_speed.py
+
+fidelity: $(VENV)/.dev ## compare the cost models with their references; writes docs/fidelity.md
+	$(BIN)/python benchmarks/fidelity.py
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist *.egg-info
