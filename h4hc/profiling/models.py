@@ -182,16 +182,13 @@ def _move(graph: GraphBuilder, move: Move) -> Built:
         case "split":
             return _split(graph, read // run, run)
         case "slice":
-            return _slice(graph, read, written, run)
+            return _slice(graph, written, run)
         case "pad":
             return _pad(graph, read, written, run)
         case "resize":
             return _resize(graph, read, written)
         case "gather":
-            width = gcd(read, written)
-            source = graph.input([read // width, width], stored=True)
-            index = [(7 * i) % (read // width) for i in range(written // width)]
-            return graph.node("Gather", [source, graph.integers(index)], axis=0), [written // width, width]
+            return _gather(graph, read, written)
         case "expand" if written % read == 0:
             source = graph.input([1, read], stored=True)
             repeats = [written // read, 1]
@@ -227,17 +224,27 @@ def _split(graph: GraphBuilder, length: int, run: int) -> Built:
     return second, [1, halves[1], run]
 
 
-def _slice(graph: GraphBuilder, read: int, written: int, run: int) -> Built:
-    if read == written:
-        source = graph.input([read], stored=True)
-        if run == read:  # the copy that a view of a graph input is
-            return graph.node("Reshape", [source, graph.integers([1, read])]), [1, read]
-        arguments = [graph.integers(v) for v in ([-1], [-read - 1], [0], [-1])]
-        return graph.node("Slice", [source, *arguments]), [read]
-    rows, columns = _grid(read, written // run, run)
-    source = graph.input([rows, columns], stored=True)
-    arguments = [graph.integers(v) for v in ([0, 0], [written // run, run], [0, 1])]
-    return graph.node("Slice", [source, *arguments]), [written // run, run]
+def _slice(graph: GraphBuilder, written: int, run: int) -> Built:
+    if run == written:  # also the copy that a view of a graph input is
+        source = graph.input([written], stored=True)
+        return graph.node("Reshape", [source, graph.integers([1, written])]), [1, written]
+    rows = written // run
+    source = graph.input([rows, run + 1], stored=True)
+    arguments = [graph.integers(v) for v in ([0, 0], [rows, run], [0, 1])]
+    return graph.node("Slice", [source, *arguments]), [rows, run]
+
+
+def _gather(graph: GraphBuilder, read: int, written: int) -> Built:
+    """Rows of a table by falling indices; two at least, since consecutive ones are a slice."""
+    if min(read, written) < 2:
+        raise NoModelError("a gather of one element")
+    width = gcd(read, written)
+    if width == min(read, written):
+        width //= next(factor for factor in range(2, width + 1) if width % factor == 0)
+    rows, count = read // width, written // width
+    source = graph.input([rows, width], stored=True)
+    index = [(1 - i) % rows for i in range(count)]
+    return graph.node("Gather", [source, graph.integers(index)], axis=0), [count, width]
 
 
 def _grid(elements: int, rows: int, columns: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import pytest
 
 from h4hc.frontend import normalise
 from h4hc.frontend.nodes import NodeGraph
-from h4hc.ir.workload import Conv, Elementwise, Generic, MatMul, Reduction
+from h4hc.ir.workload import Conv, Elementwise, Generic, MatMul, Move, Reduction
 from h4hc.passes.fuse import build_graph
 from tests.passes.texts import constants, fused, model, table
 
@@ -183,3 +183,19 @@ def test_an_operator_may_leave_out_its_first_output() -> None:
     assert proto.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
     graph = build_graph(NodeGraph(normalise(proto)), "int8")
     assert [(operator.kind, operator.outputs) for operator in graph.operators] == [("GRU", ("y",))]
+
+
+@pytest.mark.parametrize(
+    ("indices", "rows", "expected"),
+    [
+        ("3", 1, Move("slice", 8, 8, 8)),
+        ("1, 2", 2, Move("slice", 16, 16, 16)),
+        ("2, 1", 2, Move("gather", 40, 16)),
+    ],
+)
+def test_gather_by_consecutive_constants_is_a_slice(indices: str, rows: int, expected: Move) -> None:
+    graph = fused(
+        f"""agraph (float[1,5,8] x) => (float[1,{rows},8] y) {{
+            i = Constant <value_ints=[{indices}]> ()  y = Gather <axis=1> (x, i) }}"""
+    )
+    assert [operator.kernel.workload for operator in graph.operators] == [expected]

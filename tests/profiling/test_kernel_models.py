@@ -99,7 +99,7 @@ def moves() -> st.SearchStrategy[Move]:
         st.builds(lambda a, b, r: Move("transpose", a * b * r, a * b * r, r), two, two, sizes),
         st.builds(lambda a, b, r: Move("concat", a * r, (a + b) * r, r), two, st.integers(0, 3), sizes),
         st.builds(lambda a, r: Move("split", a * r, a * r, r), two, sizes),
-        st.builds(lambda a, b, r: Move("slice", a * (r + b), a * r, r), sizes, two, sizes),
+        st.builds(lambda a, r: Move("slice", a * r, a * r, r), sizes, sizes),
         st.builds(lambda a, b, r: Move("pad", a * r, a * (r + b), r + b), sizes, two, sizes),
         st.builds(lambda a, b: Move("resize", a, a * b), two, two),
         st.builds(lambda a, b, w: Move("gather", a * w, b * w), two, two, sizes),

@@ -63,6 +63,7 @@ LOWERINGS: dict[str, Lowering] = {
     "Split": moves.split,
     "Slice": moves.slice_or_pad,
     "Pad": moves.slice_or_pad,
+    "Gather": moves.gather,
     **dict.fromkeys(moves.MOVES, moves.move),
 }
 

@@ -13,7 +13,6 @@ from h4hc.ir.workload import Move
 MOVES = {
     "Resize": "resize",
     "Upsample": "resize",
-    "Gather": "gather",
     "Expand": "expand",
     "Tile": "expand",
     "DepthToSpace": "transpose",
@@ -78,7 +77,8 @@ def slice_or_pad(graph: NodeGraph, node: Node, produced: Produced) -> Lowered:
     kind = "pad" if node.op == "Pad" else "slice"
     changed = [axis for axis, (a, b) in enumerate(zip(shape, out_shape, strict=True)) if a != b]
     inner = prod(out_shape[changed[-1] :]) if changed else 1
-    workload = Move(kind, *_sizes(graph, node), inner)
+    read, written = _sizes(graph, node)
+    workload = Move(kind, min(read, written) if kind == "slice" else read, written, inner)
     position = produced.get(source)
     if position is None or len(changed) != 1 or not _touches_only(graph, node, changed[0]):
         return Lowered(workload)
@@ -87,6 +87,18 @@ def slice_or_pad(graph: NodeGraph, node: Node, produced: Produced) -> Lowered:
         return Lowered(workload)
     scaled = scale_block(position, outer, length, out_shape[changed[0]])
     return Lowered(workload, {source: Streamed(*position)}, scaled)
+
+
+def gather(graph: NodeGraph, node: Node, produced: Produced) -> Lowered:
+    """Gather; by constant consecutive indices it is a slice."""
+    read, written = _sizes(graph, node)
+    shape = graph.shape(node.inputs[0])
+    indices = graph.integers(node.inputs[1]) if node.inputs[1] in graph.constants else None
+    if not indices or any(b != a + 1 for a, b in zip(indices, indices[1:], strict=False)):
+        return Lowered(Move("gather", read, written))
+    axis = normalised_axis(node.integer("axis", 0), len(shape))
+    _, _, inner = split_at(shape, axis, axis)
+    return Lowered(Move("slice", written, written, inner * len(indices)))
 
 
 def _touches_only(graph: NodeGraph, node: Node, axis: int) -> bool:
