@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from h4hc.ir.claim import Claim
 from h4hc.ir.cost import CostModel, CostTable
 from h4hc.ir.graph import Graph
 from h4hc.ir.placement import Placement
 from h4hc.ir.schedule import Schedule
+from h4hc.ir.splitting import Splitting
 from h4hc.ir.system import Simulated
 from h4hc.ir.target import Target
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 OBJECTIVES = ("latency", "energy", "edp")
-EFFORTS = ("fast", "balanced")
+EFFORTS = ("fast", "balanced", "exact")
 PRECISIONS = ("int8", "model")
 WEIGHTS = ("typical", "stored")
 
@@ -50,8 +52,10 @@ class Options:
     stored. `weights`: whether compressed weights are sized by a ``typical`` ratio (for weights that are not
     trained yet, and faster) or by the entropy of the ``stored`` ones. `evaluations`: schedules the local
     search may evaluate (None: from `effort`), so that a result does not depend on the machine's speed.
-    `baselines`: also schedule the model on each accelerator alone, to report against. `constraints`: where
-    operators must or must not run.
+    `baselines`: also schedule the model on each accelerator alone, to report against. `time_limit`: seconds that
+    exact effort may take (None: only `evaluations` limit it); a result that was cut short says so. `constraints`: where
+    operators must or must not run. `frames`: how many may be in flight at a time. `interval_seconds`: a fixed frame
+    period (None: as short as `frames` allow). `split`: two devices may compute one operator, except at fast effort.
     """
 
     objective: str = "latency"
@@ -63,6 +67,10 @@ class Options:
     evaluations: int | None = None
     baselines: bool = True
     constraints: tuple[Constraint, ...] = ()
+    time_limit: float | None = None
+    frames: int = 1
+    interval_seconds: float | None = None
+    split: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,9 @@ class Compilation:
     """One model on its way through the pipeline. A field is None until the pass that provides it has run.
 
     `model` is the normalised ONNX model (see `h4hc.frontend.normalise`), `backends` the cost model of
-    each device by name, `choices` the costs less what the options rule out, `simulated` the placement in integers with its trace, which the scheduling passes share.
+    each device by name, `choices` the costs less what the options rule out, `simulated` the placement in
+    integers with its trace, which the scheduling passes share, `splitting` the operators that two devices
+    compute together (None: none, and `model` is as it was given).
     """
 
     source: Source
@@ -103,3 +113,5 @@ class Compilation:
     simulated: Simulated | None = None
     schedule: Schedule | None = None
     baselines: tuple[Baseline, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    splitting: Splitting | None = None

@@ -25,6 +25,86 @@ def first_fit(
     return offsets
 
 
+def pack_within(
+    order: Sequence[int],
+    first: Sequence[int],
+    count: Sequence[int],
+    sizes: Sequence[int],
+    sections: int,
+    capacity: int,
+    budget: int,
+) -> tuple[int, list[int]]:
+    """Offsets that stay within `capacity`: (1, offsets), or (0, []) if there are none, or (-1, []) out of budget.
+
+    Time is a circle of `sections`; a buffer of at least one byte lives for `count` of them from `first`. Branch and
+    bound over placements in order of rising offset, as MiniMalloc (Moffitt, ASPLOS 2023): the next buffer goes to the
+    lowest address above all that is placed in its sections; it is not one above which another would fit; and no section
+    has more bytes to come than room above its top. `order`: which buffer to try first. `budget`: nodes.
+    """
+    search = _Packing(order, first, count, sizes, sections, capacity, budget)
+    found = search.rest(0, 0) if search.has_room(0) else 0
+    return found, search.offset if found == 1 else []
+
+
+class _Packing:
+    """The state of one search: per section, the top of what is placed and the bytes that are not yet."""
+
+    def __init__(
+        self,
+        order: Sequence[int],
+        first: Sequence[int],
+        count: Sequence[int],
+        sizes: Sequence[int],
+        sections: int,
+        capacity: int,
+        budget: int,
+    ) -> None:
+        self.order, self.sizes, self.capacity, self.budget = order, sizes, capacity, budget
+        self.alive = [[(start + k) % sections for k in range(n)] for start, n in zip(first, count, strict=True)]
+        self.floor, self.left = [0] * sections, [0] * sections
+        for b, alive in enumerate(self.alive):
+            for section in alive:
+                self.left[section] += sizes[b]
+        self.offset = [0] * len(order)
+        self.open = set(range(len(order)))
+
+    def has_room(self, base: int) -> bool:
+        """Whether every section still has room for its buffers, none of which comes to lie below `base`."""
+        return all(
+            not left or max(floor, base) + left <= self.capacity
+            for floor, left in zip(self.floor, self.left, strict=True)
+        )
+
+    def rest(self, depth: int, base: int) -> int:
+        """1: the other buffers are placed; 0: they cannot be; -1: out of budget."""
+        if depth == len(self.order):
+            return 1
+        if self.budget <= 0:
+            return -1
+        self.budget -= 1
+        at = {b: max(base, *(self.floor[k] for k in self.alive[b])) for b in self.open}
+        lowest = min(offset + self.sizes[b] for b, offset in at.items())
+        if any(offset + self.sizes[b] > self.capacity for b, offset in at.items()):
+            return 0
+        for b in self.order:
+            if b not in at or at[b] >= lowest:
+                continue
+            saved = [self.floor[k] for k in self.alive[b]]
+            for k in self.alive[b]:
+                self.floor[k] = at[b] + self.sizes[b]
+                self.left[k] -= self.sizes[b]
+            self.open.remove(b)
+            self.offset[b] = at[b]
+            found = self.rest(depth + 1, at[b]) if self.has_room(at[b]) else 0
+            if found:
+                return found
+            self.open.add(b)
+            for k, floor in zip(self.alive[b], saved, strict=True):
+                self.floor[k] = floor
+                self.left[k] += self.sizes[b]
+        return 0
+
+
 def peak_bytes(starts: Sequence[int], ends: Sequence[int], sizes: Sequence[int]) -> tuple[int, int]:
     """The most bytes alive at once, and the first tick at which they are. No lifetime may be empty."""
     events = [

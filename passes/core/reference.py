@@ -12,6 +12,7 @@ from h4hc.ir.system import LifetimeRow, TaskRow, Trace
 from h4hc.passes.core.cutting import Weights, cut
 
 MAX_TILES = 16
+_TRIES = 4  # moves drawn per evaluation: some change nothing
 _MASK = (1 << 64) - 1
 
 Score = tuple[float, float, float]
@@ -40,21 +41,32 @@ class Problem:
         self.d = data
         self.resident = [0] * self.nd
 
-    def score(self, modes: Sequence[int], tiles: Sequence[int], objective: int, budget: int) -> Score:
+    def score(
+        self,
+        modes: Sequence[int],
+        tiles: Sequence[int],
+        objective: int,
+        budget: int,
+        order: Sequence[int] | None = None,
+    ) -> Score:
         """(excess over the latency budget, objective, tie-breaker) of a placement; smaller is better.
 
-        Objectives: 0 latency, 1 energy, 2 energy-delay product. `budget` in ticks, 0 for none.
+        Objectives: 0 latency, 1 energy, 2 energy-delay product. `budget` in ticks, 0 for none. `order`: see `trace`.
         """
-        return self._score(_Simulation(self, modes, tiles), objective, budget)
+        return self._score(_Simulation(self, modes, tiles, order), objective, budget)
 
-    def trace(self, modes: Sequence[int], tiles: Sequence[int]) -> Trace:
+    def trace(self, modes: Sequence[int], tiles: Sequence[int], order: Sequence[int] | None = None) -> Trace:
         """Latency, dynamic energy, bit mask of used devices, tasks in the order they were scheduled, buffers.
 
         A compute task is (operator, -1, -1, start, end), a transfer (tensor, memory, channel, start, end). A buffer
         is (tensor, memory, first tick, last tick): from the start of the task that writes it (graph inputs: 0) to
         the end of the last task that reads it (graph outputs in the io memory: the end of the frame).
+
+        `order` prescribes the order of scheduling, which else is that of the list scheduler: v for operator v, each
+        behind those that it reads from, and operators + tensor * memories + memory for a transfer. A transfer
+        that is not listed goes right before its first reader; one that is not needed is passed over.
         """
-        simulation = _Simulation(self, modes, tiles)
+        simulation = _Simulation(self, modes, tiles, order)
         tasks, buffers = simulation.rows(), simulation.lifetimes()
         return simulation.latency, simulation.energy, simulation.used, tasks, buffers
 
@@ -105,16 +117,22 @@ class Problem:
     ) -> tuple[list[int], list[int]]:
         """First-improvement local search that also accepts equal scores.
 
-        Moves: operators or runs of up to eight go to a device of `mask`; a run gets another tile count.
+        Moves: operators or runs of up to eight go to a device of `mask`, and perhaps, with their neighbours, to another
+        tile count; a run gets another tile count; an operator gets another mode of its device, if need be in exchange
+        with another operator.
         """
         mode, tile = list(modes), list(tiles)
         current = self.score(mode, tile, objective, budget)
         best_mode, best_tile = list(mode), list(tile)
         self._fill_resident(mode)
         random = _Random(seed or 1)
-        for _ in range(evaluations if self.n else 0):
+        done = 0
+        for _ in range(evaluations * _TRIES if self.n else 0):
+            if done == evaluations:
+                break
             if not self._mutate(mode, tile, mask, random):
                 continue
+            done += 1
             score = self.score(mode, tile, objective, budget)
             if score <= current:
                 current = score
@@ -161,21 +179,61 @@ class Problem:
             return True
         return False
 
+    def _exchange(self, mode: list[int], v: int, random: _Random) -> bool | None:
+        """Give operator `v` another mode of its device, if need be in the room of another operator.
+
+        That one then keeps fewer bytes. None: the mode drawn is none of that kind.
+        """
+        d = self.d
+        pointers, device_of, resident = d["mode_ptr"], d["mode_device"], d["mode_resident"]
+        old = pointers[v] + mode[v]
+        device = device_of[old]
+        m = pointers[v] + random.next() % (pointers[v + 1] - pointers[v])
+        if m == old or device_of[m] != device:
+            return None
+        used = self.resident[device] - resident[old] + resident[m]
+        if used > d["dev_capacity"][device]:
+            w = random.next() % self.n
+            now = pointers[w] + mode[w]
+            if w == v or device_of[now] != device:
+                return False
+            smaller = [
+                x
+                for x in range(pointers[w], pointers[w + 1])
+                if device_of[x] == device and resident[x] < resident[now]
+            ]
+            if not smaller:
+                return False
+            used += resident[smaller[0]] - resident[now]
+            if used > d["dev_capacity"][device]:
+                return False
+            mode[w] = smaller[0] - pointers[w]
+        self.resident[device] = used
+        mode[v] = m - pointers[v]
+        return True
+
     def _mutate(self, mode: list[int], tiles: list[int], mask: int, random: _Random) -> bool:
+        change = False
         kind = random.next() % 8
         first = random.next() % self.n
         length = 1 if kind < 3 else 1 + random.next() % 8
         last = min(first + length, self.n)
+        if kind == 0:
+            exchanged = self._exchange(mode, first, random)
+            if exchanged is not None:
+                return exchanged
         if kind < 6:
             number = random.next()
             devices = [device for device in range(self.nd) if mask >> device & 1]
             if not devices:
                 return False
             device = devices[number % len(devices)]
-            changed = [self._place(mode, v, device) for v in range(first, last)]
-            return any(changed)
+            for v in range(first, last):
+                change |= self._place(mode, v, device)
+            if kind < 4 or not change:
+                return change
+            first, last = max(0, first - 1), min(last + 1, self.n)
         wanted: int = 1 << (random.next() % 5)
-        change = False
         for v in range(first, last):
             count = min(wanted, max(1, self.d["rows"][v]))
             change |= count != tiles[v]
@@ -205,7 +263,9 @@ class _Simulation:
     higher rank, transfers first. See h4hc.ir.schedule for what a tile is.
     """
 
-    def __init__(self, problem: Problem, modes: Sequence[int], tiles: Sequence[int]) -> None:
+    def __init__(
+        self, problem: Problem, modes: Sequence[int], tiles: Sequence[int], order: Sequence[int] | None = None
+    ) -> None:
         self.p = problem
         self.d = problem.d
         self.tiles = tiles
@@ -226,7 +286,9 @@ class _Simulation:
         for tensor in range(problem.nt):
             if self.d["producer"][tensor] < 0:
                 self._produced(tensor)
-        while self.keys:
+        if order is not None:
+            self._follow(order)
+        while self.keys and order is None:
             self._step()
 
     def rows(self) -> list[TaskRow]:
@@ -269,12 +331,36 @@ class _Simulation:
                 self.keys[c] = self._stall_free_start(c)
         rank = self.d["rank"]
         chosen = min(self.keys, key=lambda c: (self.keys[c], -(rank[c] if c < n else _MASK), c))
-        del self.keys[chosen]
-        self.order.append(chosen)
-        if chosen < n:
-            self._commit_operator(chosen)
+        self._commit(chosen)
+
+    def _commit(self, c: int) -> None:
+        del self.keys[c]
+        self.order.append(c)
+        if c < self.p.n:
+            self._commit_operator(c)
         else:
-            self._commit_transfer(chosen - n)
+            self._commit_transfer(c - self.p.n)
+
+    def _follow(self, order: Sequence[int]) -> None:
+        n, last = self.p.n, self.p.n + self.p.nt * self.p.nm
+        for c in order:
+            if not 0 <= c < last:
+                raise ValueError(f"order: {c} is no task")
+            if c >= n:
+                if c in self.keys:
+                    self._commit(c)
+                continue
+            for e in range(self.d["in_ptr"][c], self.d["in_ptr"][c + 1]):
+                copy = n + self.d["in_tensor"][e] * self.p.nm + self.memory[c]
+                if copy in self.keys:
+                    self._commit(copy)
+            if c not in self.keys:
+                raise ValueError(f"order: operator {c} comes twice or before one that it reads from")
+            self._commit(c)
+        for c in sorted(c for c in self.keys if c >= n):
+            self._commit(c)
+        if sum(c < n for c in self.order) < n:
+            raise ValueError("order: an operator is missing")
 
     def _stall_free_start(self, c: int) -> int:
         if c < self.p.n:

@@ -8,9 +8,14 @@ from hypothesis import strategies as st
 
 
 @st.composite
-def problems(draw: st.DrawFn, max_operators: int = 12) -> dict[str, Any]:
-    """A random acyclic graph on NPU, CIM and host; the host shares the NPU's memory and runs everything."""
-    n = draw(st.integers(1, max_operators))
+def problems(
+    draw: st.DrawFn, max_operators: int = 12, min_operators: int = 1, reach: int | None = None
+) -> dict[str, Any]:
+    """A random acyclic graph on NPU, CIM and host; the host shares the NPU's memory and runs everything.
+
+    `reach`: an operator reads the one before it, and perhaps others among the last `reach` (None: any).
+    """
+    n = draw(st.integers(min_operators, max_operators))
     tensors = n + 1  # tensor 0 is the graph input, tensor v + 1 is made by operator v
     rows = draw(st.lists(st.sampled_from([1, 4, 7, 16]), min_size=n, max_size=n))
     data: dict[str, Any] = {
@@ -35,7 +40,7 @@ def problems(draw: st.DrawFn, max_operators: int = 12) -> dict[str, Any]:
         "xfer_work": draw(st.lists(st.integers(1, 60), min_size=tensors, max_size=tensors)),
         "xfer_energy": draw(st.lists(st.integers(0, 60), min_size=tensors, max_size=tensors)),
     }
-    _draw_inputs(draw, data)
+    _draw_inputs(draw, data, reach)
     _draw_modes(draw, data)
     data["rank"] = draw(st.lists(st.integers(0, 5), min_size=n, max_size=n))
     read = set(data["in_tensor"])
@@ -43,13 +48,15 @@ def problems(draw: st.DrawFn, max_operators: int = 12) -> dict[str, Any]:
     return data
 
 
-def _draw_inputs(draw: st.DrawFn, data: dict[str, Any]) -> None:
+def _draw_inputs(draw: st.DrawFn, data: dict[str, Any], reach: int | None) -> None:
     readers: list[list[int]] = [[] for _ in range(data["tensors"])]
     keys = ("in_tensor", "in_rows", "in_window", "in_stride", "in_pad")
     data.update({key: [] for key in keys})
     data["in_ptr"] = [0]
     for v in range(data["operators"]):
-        for tensor in sorted(draw(st.sets(st.integers(0, v), min_size=1, max_size=3))):
+        first = 0 if reach is None else max(0, v + 1 - reach)
+        read = draw(st.sets(st.integers(first, v), min_size=1, max_size=3))
+        for tensor in sorted(read if reach is None else read | {v}):
             streams = tensor > 0 and data["rows"][tensor - 1] > 1 and draw(st.booleans())
             window = draw(st.integers(1, 3))
             entry = (tensor, draw(st.sampled_from([4, 8, 16])) if streams else 0, window,

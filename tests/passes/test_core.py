@@ -28,6 +28,16 @@ def test_trace_and_score_are_the_same_in_c_and_python(data: st.DataObject) -> No
     assert compiled.counts(tiles) == python.counts(tiles)
     for objective in range(3):
         assert compiled.score(modes, tiles, objective, 150) == python.score(modes, tiles, objective, 150)
+    tasks = problem["operators"] + problem["tensors"] * problem["memories"]
+    order = [*data.draw(st.lists(st.integers(0, tasks - 1), max_size=3)), *range(problem["operators"])]
+    if len(order) == problem["operators"] or not set(order[: -problem["operators"]]) & set(
+        range(problem["operators"])
+    ):
+        assert compiled.trace(modes, tiles, order) == python.trace(modes, tiles, order)
+    else:  # an operator twice
+        for problem_type in (compiled, python):
+            with pytest.raises(ValueError, match="order"):
+                problem_type.trace(modes, tiles, order)
 
 
 @needs_native

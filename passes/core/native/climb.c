@@ -3,6 +3,8 @@
 
 /* --- scores and the climb -------------------------------------------------------------------- */
 
+#define TRIES 4 /* moves drawn per evaluation: some change nothing */
+
 typedef struct { double late, primary, secondary; } Score;
 
 static double total_energy(const Problem *p, const Result *r) {
@@ -50,6 +52,28 @@ static int place(Problem *p, i64 *mode, i64 v, i64 d) {
     return 0;
 }
 
+/* Give operator v another mode of its device, if need be in the room of another operator, which then keeps fewer bytes.
+ * -1: the mode drawn is none of that kind. */
+static int exchange(Problem *p, i64 *mode, i64 v, uint64_t *state) {
+    i64 old = p->mode_ptr[v] + mode[v], d = p->mode_device[old];
+    i64 m = p->mode_ptr[v] + (i64)(next_random(state) % (uint64_t)(p->mode_ptr[v + 1] - p->mode_ptr[v]));
+    if (m == old || p->mode_device[m] != d) return -1;
+    i64 used = p->resident[d] - p->mode_resident[old] + p->mode_resident[m];
+    if (used > p->dev_capacity[d]) {
+        i64 w = (i64)(next_random(state) % (uint64_t)p->n), from = p->mode_ptr[w] + mode[w], to = -1;
+        if (w == v || p->mode_device[from] != d) return 0;
+        for (i64 x = p->mode_ptr[w]; x < p->mode_ptr[w + 1] && to < 0; x++)
+            if (p->mode_device[x] == d && p->mode_resident[x] < p->mode_resident[from]) to = x;
+        if (to < 0) return 0;
+        used += p->mode_resident[to] - p->mode_resident[from];
+        if (used > p->dev_capacity[d]) return 0;
+        mode[w] = to - p->mode_ptr[w];
+    }
+    p->resident[d] = used;
+    mode[v] = m - p->mode_ptr[v];
+    return 1;
+}
+
 static i64 clamp_tiles(const Problem *p, i64 v, i64 tiles) {
     return p->rows[v] < tiles ? (p->rows[v] > 1 ? p->rows[v] : 1) : tiles;
 }
@@ -71,11 +95,17 @@ static int mutate(Problem *p, i64 *mode, i64 *tiles, uint64_t mask, uint64_t *st
     i64 length = kind < 3 ? 1 : 1 + (i64)(next_random(state) % 8);
     i64 last = first + length < p->n ? first + length : p->n;
     int changed = 0;
+    if (kind == 0) {
+        int exchanged = exchange(p, mode, first, state);
+        if (exchanged >= 0) return exchanged;
+    }
     if (kind < 6) {
         i64 d = nth_device(p, mask, next_random(state));
         if (d < 0) return 0;
         for (i64 v = first; v < last; v++) changed |= place(p, mode, v, d);
-        return changed;
+        if (kind < 4 || !changed) return changed;
+        if (first > 0) first--;
+        if (last < p->n) last++;
     }
     i64 wanted = (i64)1 << (next_random(state) % 5);
     for (i64 v = first; v < last; v++) {
@@ -112,8 +142,10 @@ PyObject *Problem_climb(Problem *p, PyObject *args) {
     fill_resident(p, mode);
     memcpy(p->best_mode, mode, bytes);
     memcpy(p->best_tiles, tiles, bytes);
-    for (long long i = 0; p->n && i < evaluations; i++) {
+    long long tries = p->n ? evaluations * TRIES : 0;
+    for (long long i = 0; i < evaluations && tries > 0; tries--) {
         if (!mutate(p, mode, tiles, mask, &state)) continue;
+        i++;
         simulate(p, mode, tiles, &result);
         Score next = score_of(p, &result, objective, budget);
         if (better_or_equal(&next, &current)) {
@@ -134,17 +166,18 @@ PyObject *Problem_climb(Problem *p, PyObject *args) {
 }
 
 PyObject *Problem_score(Problem *p, PyObject *args) {
-    PyObject *modes, *tiles_in;
+    PyObject *modes, *tiles_in, *order = NULL;
     int objective;
     long long budget;
-    if (!PyArg_ParseTuple(args, "OOiL", &modes, &tiles_in, &objective, &budget)) return NULL;
+    if (!PyArg_ParseTuple(args, "OOiL|O", &modes, &tiles_in, &objective, &budget, &order)) return NULL;
     i64 *mode, *tiles;
     if (read_choice(p, modes, tiles_in, &mode, &tiles)) return NULL;
     Result result;
-    simulate(p, mode, tiles, &result);
-    Score s = score_of(p, &result, objective, budget);
+    int failed = simulate_asked(p, mode, tiles, order, &result);
     PyMem_Free(mode);
     PyMem_Free(tiles);
+    if (failed) return NULL;
+    Score s = score_of(p, &result, objective, budget);
     return Py_BuildValue("(ddd)", s.late, s.primary, s.secondary);
 }
 

@@ -1,4 +1,4 @@
-/* Addresses: first fit, the peak, and the waits that protect reused memory. */
+/* Addresses: first fit, exact packing, the peak, and the waits that protect reused memory. */
 #include "native.h"
 
 /* --- first fit -------------------------------------------------------------------------------- */
@@ -40,6 +40,95 @@ PyObject *first_fit(PyObject *self, PyObject *args) {
     out = ints_to_list(offsets, n);
 done:
     PyMem_Free(order); PyMem_Free(starts); PyMem_Free(ends); PyMem_Free(sizes); PyMem_Free(offsets); PyMem_Free(spans);
+    return out;
+}
+
+/* --- exact packing ------------------------------------------------------------------------------ */
+
+typedef struct {
+    i64 n, sections, capacity, budget, used;
+    i64 *order, *first, *count, *size; /* of the buffers */
+    i64 *floor, *left;                 /* of the sections: top of what is placed, bytes that are not yet */
+    i64 *offset, *placed, *at, *saved; /* at, saved: a row per depth */
+} Pack;
+
+static i64 wrapped(i64 section, i64 sections) { return section < sections ? section : section - sections; }
+
+/* Whether every section still has room for its buffers, none of which comes to lie below `base`. */
+static int has_room(const Pack *s, i64 base) {
+    for (i64 k = 0; k < s->sections; k++)
+        if (s->left[k] > 0 && (s->floor[k] > base ? s->floor[k] : base) + s->left[k] > s->capacity) return 0;
+    return 1;
+}
+
+/* 1: the other buffers are placed; 0: they cannot be; -1: out of budget. */
+static int pack_rest(Pack *s, i64 depth, i64 base) {
+    if (depth == s->n) return 1;
+    if (s->used >= s->budget) return -1;
+    s->used++;
+    i64 *at = s->at + depth * s->n, *saved = s->saved + depth * s->sections, lowest = INT64_MAX;
+    for (i64 b = 0; b < s->n; b++) {
+        if (s->placed[b]) continue;
+        at[b] = base;
+        for (i64 k = 0; k < s->count[b]; k++) {
+            i64 top = s->floor[wrapped(s->first[b] + k, s->sections)];
+            if (top > at[b]) at[b] = top;
+        }
+        if (at[b] + s->size[b] > s->capacity) return 0;
+        if (at[b] + s->size[b] < lowest) lowest = at[b] + s->size[b];
+    }
+    for (i64 i = 0; i < s->n; i++) {
+        i64 b = s->order[i];
+        if (s->placed[b] || at[b] >= lowest) continue;
+        for (i64 k = 0; k < s->count[b]; k++) {
+            i64 section = wrapped(s->first[b] + k, s->sections);
+            saved[k] = s->floor[section];
+            s->floor[section] = at[b] + s->size[b];
+            s->left[section] -= s->size[b];
+        }
+        s->placed[b] = 1;
+        s->offset[b] = at[b];
+        int found = has_room(s, at[b]) ? pack_rest(s, depth + 1, at[b]) : 0;
+        if (found) return found;
+        s->placed[b] = 0;
+        for (i64 k = 0; k < s->count[b]; k++) {
+            i64 section = wrapped(s->first[b] + k, s->sections);
+            s->floor[section] = saved[k];
+            s->left[section] += s->size[b];
+        }
+    }
+    return 0;
+}
+
+PyObject *pack_within(PyObject *self, PyObject *args) {
+    PyObject *order_in, *first_in, *count_in, *sizes_in, *out = NULL;
+    Pack s = {0};
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OOOOLLL", &order_in, &first_in, &count_in, &sizes_in, &s.sections, &s.capacity,
+                          &s.budget))
+        return NULL;
+    s.n = PySequence_Size(order_in);
+    if (s.n < 0) return NULL;
+    if (!(s.order = read_ints(order_in, s.n, "order")) || !(s.first = read_ints(first_in, s.n, "first")) ||
+        !(s.count = read_ints(count_in, s.n, "count")) || !(s.size = read_ints(sizes_in, s.n, "sizes")))
+        goto done;
+    for (i64 b = 0; b < s.n; b++)
+        if (s.order[b] < 0 || s.order[b] >= s.n || s.first[b] < 0 || s.first[b] >= s.sections || s.count[b] < 1 ||
+            s.count[b] > s.sections || s.size[b] < 1) {
+            PyErr_SetString(PyExc_ValueError, "pack_within: a buffer without bytes or outside the sections");
+            goto done;
+        }
+    if (!(s.floor = zeros(s.sections)) || !(s.left = zeros(s.sections)) || !(s.offset = zeros(s.n)) ||
+        !(s.placed = zeros(s.n)) || !(s.at = zeros(s.n * s.n)) || !(s.saved = zeros(s.n * s.sections)))
+        goto done;
+    for (i64 b = 0; b < s.n; b++)
+        for (i64 k = 0; k < s.count[b]; k++) s.left[wrapped(s.first[b] + k, s.sections)] += s.size[b];
+    int found = has_room(&s, 0) ? pack_rest(&s, 0, 0) : 0;
+    PyObject *offsets = ints_to_list(s.offset, found == 1 ? s.n : 0);
+    if (offsets) out = Py_BuildValue("(iN)", found, offsets);
+done:
+    PyMem_Free(s.order); PyMem_Free(s.first); PyMem_Free(s.count); PyMem_Free(s.size); PyMem_Free(s.floor);
+    PyMem_Free(s.left); PyMem_Free(s.offset); PyMem_Free(s.placed); PyMem_Free(s.at); PyMem_Free(s.saved);
     return out;
 }
 

@@ -39,10 +39,11 @@ enum { XF_NONE = 0, XF_READY = 1, XF_DONE = 2 };
 #define MAX_CHANNELS 16
 #define MAX_DEVICES 64
 
-/* A placement being evaluated: per operator its mode (an index into its modes) and tile count. */
+/* A placement being evaluated: per operator its mode (an index into its modes) and tile count; `order` may be NULL. */
 typedef struct {
     Problem *p;
-    const i64 *mode, *tiles;
+    const i64 *mode, *tiles, *order;
+    i64 order_len;
 } Sim;
 
 /* problem.c */
@@ -54,6 +55,9 @@ int read_choice(Problem *p, PyObject *modes, PyObject *tiles, i64 **mode, i64 **
 
 /* simulate.c */
 void simulate(Problem *p, const i64 *mode, const i64 *tiles, Result *out);
+const char *simulate_in_order(Problem *p, const i64 *mode, const i64 *tiles, const i64 *order, i64 order_len,
+                              Result *out);
+int simulate_asked(Problem *p, const i64 *mode, const i64 *tiles, PyObject *order, Result *out);
 PyObject *Problem_trace(Problem *p, PyObject *args);
 PyObject *Problem_counts(Problem *p, PyObject *args);
 
@@ -67,6 +71,7 @@ PyObject *Problem_cut(Problem *p, PyObject *args);
 
 /* memory.c */
 PyObject *first_fit(PyObject *self, PyObject *args);
+PyObject *pack_within(PyObject *self, PyObject *args);
 PyObject *reuse_waits(PyObject *self, PyObject *args);
 PyObject *peak_bytes(PyObject *self, PyObject *args);
 

@@ -133,6 +133,7 @@ static i64 without_first(const Problem *p, i64 first) {
 
 static void candidate(Sim *s, i64 c) {
     const Problem *p = s->p;
+    if (s->order) return;
     i64 scratch[MAX_TILES], start, queue;
     if (c < p->n) {
         i64 m = p->mode_ptr[c] + s->mode[c];
@@ -221,8 +222,47 @@ static void commit_transfer(Sim *s, i64 x, Result *out) {
     arrived(s, t, x % p->nm);
 }
 
+/* Schedule in the order that is prescribed; NULL, or what is wrong with the order. */
+static const char *follow(Sim *s, Result *out) {
+    Problem *p = s->p;
+    i64 operators = 0;
+    for (i64 i = 0; i < s->order_len; i++) {
+        i64 c = s->order[i];
+        if (c < 0 || c >= p->n + p->nt * p->nm) return "order: an entry is no task";
+        if (c >= p->n) {
+            if (p->xf_state[c - p->n] != XF_READY) continue;
+            p->order[out->order_len++] = c;
+            commit_transfer(s, c - p->n, out);
+            continue;
+        }
+        for (i64 e = p->in_ptr[c]; e < p->in_ptr[c + 1]; e++) {
+            i64 x = p->in_tensor[e] * p->nm + memory_of(s, c);
+            if (p->xf_state[x] != XF_READY) continue;
+            p->order[out->order_len++] = p->n + x;
+            commit_transfer(s, x, out);
+        }
+        if (p->op_wait[c]) return "order: an operator comes twice or before one that it reads from";
+        p->op_wait[c] = -1;
+        p->order[out->order_len++] = c;
+        operators++;
+        commit_operator(s, c, out);
+    }
+    if (operators < p->n) return "order: an operator is missing";
+    for (i64 x = 0; x < p->nt * p->nm; x++)
+        if (p->xf_state[x] == XF_READY) {
+            p->order[out->order_len++] = p->n + x;
+            commit_transfer(s, x, out);
+        }
+    return NULL;
+}
+
 void simulate(Problem *p, const i64 *mode, const i64 *tiles, Result *out) {
-    Sim sim = {p, mode, tiles}, *s = &sim;
+    simulate_in_order(p, mode, tiles, NULL, 0, out);
+}
+
+const char *simulate_in_order(Problem *p, const i64 *mode, const i64 *tiles, const i64 *order, i64 order_len,
+                              Result *out) {
+    Sim sim = {p, mode, tiles, order, order_len}, *s = &sim;
     memset(out, 0, sizeof(*out));
     memset(p->xf_state, 0, sizeof(i64) * (size_t)(p->nt * p->nm));
     memset(p->dev_free, 0, sizeof(i64) * (size_t)p->nd);
@@ -234,11 +274,28 @@ void simulate(Problem *p, const i64 *mode, const i64 *tiles, Result *out) {
     }
     for (i64 t = 0; t < p->nt; t++)
         if (p->producer[t] < 0) produced(s, t);
+    if (order) return follow(s, out);
     for (i64 c = next_candidate(s); c >= 0; c = next_candidate(s)) {
         p->order[out->order_len++] = c;
         if (c < p->n) commit_operator(s, c, out);
         else commit_transfer(s, c - p->n, out);
     }
+    return NULL;
+}
+
+/* Simulate, in the order of a Python sequence unless it is None; -1 and an exception if the order is none. */
+int simulate_asked(Problem *p, const i64 *mode, const i64 *tiles, PyObject *order, Result *out) {
+    if (!order || order == Py_None) {
+        simulate(p, mode, tiles, out);
+        return 0;
+    }
+    Py_ssize_t length = PySequence_Size(order);
+    i64 *values = length < 0 ? NULL : read_ints(order, length, "order");
+    if (!values) return -1;
+    const char *error = simulate_in_order(p, mode, tiles, values, length, out);
+    PyMem_Free(values);
+    if (error) PyErr_SetString(PyExc_ValueError, error);
+    return error ? -1 : 0;
 }
 
 /* Lifetimes of all buffers of the schedule just simulated; -1 in `first` where there is no buffer. */
@@ -284,13 +341,17 @@ static PyObject *task_rows(const Problem *p, const Result *r) {
 }
 
 PyObject *Problem_trace(Problem *p, PyObject *args) {
-    PyObject *modes, *tiles_in;
-    if (!PyArg_ParseTuple(args, "OO", &modes, &tiles_in)) return NULL;
+    PyObject *modes, *tiles_in, *order = NULL;
+    if (!PyArg_ParseTuple(args, "OO|O", &modes, &tiles_in, &order)) return NULL;
     i64 *mode, *tiles;
     if (read_choice(p, modes, tiles_in, &mode, &tiles)) return NULL;
     Result result;
-    simulate(p, mode, tiles, &result);
-    Sim sim = {p, mode, tiles};
+    if (simulate_asked(p, mode, tiles, order, &result)) {
+        PyMem_Free(mode);
+        PyMem_Free(tiles);
+        return NULL;
+    }
+    Sim sim = {p, mode, tiles, NULL, 0};
     i64 *first = zeros(p->nt * p->nm), *last = zeros(p->nt * p->nm);
     PyObject *rows = NULL, *buffers = NULL, *out = NULL;
     if (!first || !last || !(rows = task_rows(p, &result)) || !(buffers = PyList_New(0))) goto done;
