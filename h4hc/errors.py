@@ -6,6 +6,8 @@ line prints it and leaves with `exit_code`; a library user catches `H4hcError`.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 
 class H4hcError(Exception):
     """Base of all errors that are addressed to a person.
@@ -46,10 +48,51 @@ class BundleError(H4hcError):
     """A bundle folder is missing a file or cannot be read."""
 
 
-class InfeasibleError(H4hcError):
-    """No schedule exists: something needed is more than what the target has."""
+class SpaceError(H4hcError):
+    """A search space or a subnet is malformed, or they do not fit together."""
+
+
+class RecipeError(H4hcError):
+    """A training recipe is missing, malformed or inconsistent."""
+
+
+class DataError(H4hcError):
+    """Training data are missing, unreadable or not what the recipe says."""
+
+
+class CheckpointError(H4hcError):
+    """A checkpoint cannot be written, read, or belongs to another training."""
+
+
+class TrainingError(H4hcError):
+    """Training cannot go on, for example because the loss is no longer finite."""
 
     exit_code = 1
+
+
+class Shortage(NamedTuple):
+    """What is short: how much of it is needed and how much there is, in `unit`, and which inputs to change."""
+
+    what: str
+    needed: float
+    available: float
+    unit: str
+    change: tuple[str, ...]
+
+
+class InfeasibleError(H4hcError):
+    """No schedule exists: something needed is more than what the target or a limit allows.
+
+    `shortage` says what, for programs; None if it is no quantity.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, message: str, *, code: str = "infeasible", hint: str = "", shortage: Shortage | None = None
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.shortage = shortage
 
 
 class CheckFailedError(H4hcError):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from h4hc.errors import InfeasibleError
+from h4hc.errors import InfeasibleError, Shortage
 from h4hc.ir.compilation import Compilation, Options
 from h4hc.ir.schedule import TICK_SECONDS, Point, Schedule, Task
 from h4hc.passes.allocate import place_buffers
@@ -144,6 +144,7 @@ def _too_fast(
             f"{schedule.interval_bound * TICK_SECONDS * 1e3:g} ms a frame",
             code="interval",
             hint="choose a faster target or a smaller model, or move work to another device with --pin",
+            shortage=_slow(schedule.interval_bound, period, ("frame rate", "target", "model")),
         )
     if best <= period:
         return InfeasibleError(
@@ -156,4 +157,9 @@ def _too_fast(
         f"the best is {best * TICK_SECONDS * 1e3:g} ms",
         code="interval",
         hint="allow more frames in flight with --frames",
+        shortage=_slow(best, period, ("frames in flight", "frame rate")),
     )
+
+
+def _slow(interval: int, period: int, change: tuple[str, ...]) -> Shortage:
+    return Shortage("frame period", interval * TICK_SECONDS, period * TICK_SECONDS, "s", change)

@@ -32,8 +32,8 @@ class Idle:
 
     A cause is the resource whose result it waits for (a device, or a link for its DMA channels), ``hand-off``
     (the latency of a semaphore or interrupt), ``memory`` (a buffer that is still in use), ``start`` (nothing to do
-    yet), ``end`` (nothing to do any more) or ``next frame`` (at a fixed frame rate). With several frames in flight it is ``balance``, for the part of the
-    initiation interval that the resource's work does not fill.
+    yet), ``end`` (nothing to do any more) or ``next frame`` (at a fixed frame rate). With several frames in flight it
+    is ``balance``, for the part of the initiation interval that the resource's work does not fill.
     """
 
     resource: str

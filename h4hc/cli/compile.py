@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from h4hc.errors import CheckFailedError, OptionError
+from h4hc.errors import CheckFailedError, InfeasibleError, OptionError
 from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, WEIGHTS, Compilation, Constraint, Options
 from h4hc.ir.schedule import TICK_SECONDS
 
@@ -37,6 +38,22 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
               help="Size compressed weights by the entropy of those in the model, or by a typical ratio.")  # fmt: skip
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224",
               help="Shape of an input with dynamic dimensions.")  # fmt: skip
+@click.option(
+    "--energy-budget",
+    metavar="ENERGY",
+    help="Find the fastest schedule of at most this energy, for example 200uJ.",
+)
+@click.option("--memory", "memory_limits", multiple=True, metavar="NAME=SIZE",
+              help="Give a memory of the target this size, for example sram=512KiB.")  # fmt: skip
+@click.option("--pareto", metavar="latency,energy",
+              help="Find schedules that trade latency for energy; each gets a bundle of its own in the output folder.")  # fmt: skip
+@click.option(
+    "--points",
+    type=click.IntRange(2, 64),
+    default=8,
+    show_default=True,
+    help="At most so many, with --pareto.",
+)
 @click.option("--frames", type=click.IntRange(1, 8), metavar="N", default=1, show_default=True,
               help="Let up to N frames be in flight at a time: more frames per second, later results.")  # fmt: skip
 @click.option("--fps", type=click.FloatRange(0.001, 1e6), metavar="RATE",
@@ -47,6 +64,8 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
               help="Keep an operator (name or pattern) off this device.")  # fmt: skip
 @click.option("--assign", "assignment", type=click.Path(path_type=Path), metavar="FILE",
               help='Pins from a JSON file {"operator": "device"}, or the placement of a bundle folder.')  # fmt: skip
+@click.option("--split/--no-split", "split", default=True, show_default=True,
+              help="Let two devices compute one operator, each some output channels, where that pays.")  # fmt: skip
 @click.option("--verify", "verify", is_flag=True, help="Check the bundle afterwards, as `h4hc verify` does.")
 @click.option("--print-after", "print_after", multiple=True, metavar="PASS", help="Print what a pass made.")
 @click.option("--stop-after", "stop_after", metavar="PASS", help="Stop after a pass; no bundle is written.")
@@ -65,11 +84,16 @@ def command(  # the parameters are the command's options
     precision: str,
     weights: str,
     shapes: tuple[str, ...],
+    energy_budget: str | None,
+    memory_limits: tuple[str, ...],
+    pareto: str | None,
+    points: int,
     frames: int,
     fps: float | None,
     pins: tuple[str, ...],
     bans: tuple[str, ...],
     assignment: Path | None,
+    split: bool,
     verify: bool,
     print_after: tuple[str, ...],
     stop_after: str | None,
@@ -83,14 +107,15 @@ def command(  # the parameters are the command's options
     Exit code 0: done; 1: the latency budget is missed or no schedule fits; 2: bad input.
     """
     from h4hc.backends import load_target
+    from h4hc.cli.limits import limited, parse_energy
     from h4hc.compiler import Compiler
 
-    compiler = Compiler(load_target(target))
+    compiler = Compiler(limited(load_target(target), memory_limits))
     names = [step.name for step in compiler.passes]
     if list_passes:
         for step in compiler.passes:
             click.echo(f"{step.name:<10} {(type(step).__doc__ or '').splitlines()[0]}")
-        return
+        return None
     for name in (*print_after, *([stop_after] if stop_after else [])):
         if name not in names:
             raise OptionError(
@@ -108,16 +133,44 @@ def command(  # the parameters are the command's options
         shapes=dict(parse_shape(text) for text in shapes),
         frames=_RATE_FRAMES if fps is not None and frames == 1 else frames,
         interval_seconds=None if fps is None else 1 / fps,
+        split=split,
         constraints=_constraints(pins, bans, assignment) if pins or bans or assignment else (),
     )
     from h4hc.frontend import load_model
 
     loaded = load_model(model, options.shapes)
-    observe = _observer(print_after, stop_after, verbose)
-    compilation = compiler.compile(loaded.model, options, loaded.source, observe)
+    with _shortage_told(as_json):
+        if pareto is not None:
+            from h4hc.cli.front import check_axes, finish_front
+            from h4hc.sweep import pareto as front_of
+
+            check_axes(pareto)
+            front = front_of(compiler, loaded.model, options, loaded.source, points)
+            return finish_front(front, output, as_json, quiet)
+        if energy_budget is not None:
+            from h4hc.sweep import within_energy
+
+            joules = parse_energy(energy_budget)
+            compilation = within_energy(compiler, loaded.model, options, loaded.source, joules)
+            return _finish(compilation, output, model if verify else None, as_json, quiet)
+        observe = _observer(print_after, stop_after, verbose)
+        compilation = compiler.compile(loaded.model, options, loaded.source, observe)
     if stop_after and stop_after != names[-1]:
-        return
-    _finish(compilation, output, model if verify else None, as_json, quiet)
+        return None
+    return _finish(compilation, output, model if verify else None, as_json, quiet)
+
+
+@contextmanager
+def _shortage_told(as_json: bool) -> Iterator[None]:
+    """Print what is short as JSON too, where JSON is asked for."""
+    try:
+        yield
+    except InfeasibleError as error:
+        if as_json:
+            short = error.shortage._asdict() if error.shortage else None
+            record = {"code": error.code, "message": str(error), "shortage": short}
+            click.echo(json.dumps({"infeasible": record}, indent=2, sort_keys=True))
+        raise
 
 
 def _constraints(

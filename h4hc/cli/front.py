@@ -1,0 +1,52 @@
+"""`h4hc compile --pareto`: the front of latency and energy of one model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from h4hc.errors import OptionError
+from h4hc.ir.compilation import Compilation
+
+AXES = frozenset(["latency", "energy"])
+
+
+def check_axes(text: str) -> None:
+    """Raise OptionError unless `text` names the two axes that a front can have."""
+    if set(text.replace(" ", "").split(",")) != AXES:
+        raise OptionError(f"{text[:60]!r} is no front", code="option", hint="write --pareto latency,energy")
+
+
+def finish_front(compilations: Sequence[Compilation], output: Path, as_json: bool, quiet: bool) -> None:
+    """Write the bundles of a front and say what is in it."""
+    from h4hc.bundle.write import FRONT, point_record, write_front
+
+    write_front(compilations, output)
+    points = [point_record(compilation) for compilation in compilations]
+    if as_json:
+        click.echo(json.dumps(json.loads((output / FRONT).read_text("utf-8")), indent=2, sort_keys=True))
+    elif not quiet:
+        from rich.console import Console
+        from rich.table import Table
+
+        from h4hc.cli.summary import si, size
+
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        devices, memories = list(points[0]["operators"]), list(points[0]["peak_bytes"])
+        heads = ("latency", "energy", *(f"on {name}" for name in devices), *memories)
+        table.add_column("folder")
+        for head in heads:
+            table.add_column(head, justify="right", overflow="fold")
+        for number, point in enumerate(points):
+            table.add_row(
+                f"point-{number}",
+                si(point["latency_seconds"], "s"),
+                si(point["energy_joules"], "J"),
+                *(str(point["operators"][name]) for name in devices),
+                *(size(point["peak_bytes"][name]) for name in memories),
+            )
+        Console().print(table)
+        click.echo(f"Front of {len(points)} schedules: {output / FRONT}")
