@@ -39,17 +39,27 @@ class Covered:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """A model on a device: all levels, and the operators by class that no measurement of their own covers."""
+    """A model on a device: all levels, and the operators by class that no measurement of their own covers.
+
+    `precisions` are those of the model's operators (``8x8``: activation bits x weight bits).
+    """
 
     levels: tuple[Covered, ...]
     refused: int
     not_measured: Mapping[str, int]
     operators: tuple[tuple[str, str, float, str, float | None], ...]
+    precisions: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
         """Sum over the operators that the device runs."""
         return sum(level.seconds for level in self.levels)
+
+
+def precisions(kernels: Iterable[Kernel]) -> tuple[str, ...]:
+    """The operand widths of `kernels`, such as ``8x8``, views aside."""
+    found = {k.precision for k in kernels if kernel_class(k) != "view"}
+    return tuple(f"{p.activation_bits}x{p.weight_bits}" for p in sorted(found))
 
 
 def rows_by_class(profile: Profile) -> list[ClassRows]:
@@ -79,6 +89,7 @@ def coverage(operators: Iterable[tuple[str, Kernel]], backend: Profiled) -> Cove
     rows: list[tuple[str, str, float, str, float | None]] = []
     groups: dict[str, list[Cost]] = {level: [] for level in LEVELS}
     missing: dict[str, int] = {}
+    operators = list(operators)
     refused = 0
     for name, kernel in operators:
         found = backend.costs(kernel)
@@ -92,7 +103,8 @@ def coverage(operators: Iterable[tuple[str, Kernel]], backend: Profiled) -> Cove
         if level != "measured" and cost.seconds > 0:
             missing[kernel_class(kernel)] = missing.get(kernel_class(kernel), 0) + 1
     levels = tuple(_covered(level, groups[level]) for level in LEVELS)
-    return Coverage(levels, refused, missing, tuple(rows))
+    widths = precisions(kernel for _, kernel in operators)
+    return Coverage(levels, refused, missing, tuple(rows), widths)
 
 
 def level_of(cost: Cost) -> str:

@@ -26,7 +26,7 @@ def print_profile(
     source: Source, book: Book | None, covered: Coverage | None, each: bool, as_json: bool
 ) -> None:
     """A profile: its device, rows by class, flagged rows, and what it covers of a model."""
-    from h4hc.backends.profiles.survey import rows_by_class
+    from h4hc.backends.profiles.survey import precisions, rows_by_class
 
     profile, classes = source.profile, rows_by_class(source.profile)
     flagged = book.fallbacks() if book else []
@@ -63,6 +63,12 @@ def print_profile(
             )
     if covered is not None:
         _print_coverage(covered, each)
+        measured = precisions(row.kernel for row in profile.rows if row.kernel is not None)
+        if measured and covered.precisions and set(measured).isdisjoint(covered.precisions):
+            click.echo(
+                f"the rows are of {', '.join(measured)} bit (activation x weight), the model is planned at "
+                f"{', '.join(covered.precisions)} bit: plan both with the same --precision"
+            )
 
 
 def print_calibration(calibration: Calibration, book: Book, base: Backend) -> None:

@@ -135,6 +135,9 @@ def test_calibrate_and_show(tmp_path: Path, model: Path, operators: list[tuple[s
     shown = run("show", tmp_path / "acme.csv", "--target", "npu", "--model", model)
     assert shown.exit_code == 0, shown.output
     assert "not measured: " in shown.output
+    assert "same --precision" not in shown.output
+    stored = run("show", tmp_path / "acme.csv", "-t", "npu", "--model", model, "--precision", "model")
+    assert "the rows are of 8x8 bit" in stored.output
     document = json.loads(
         run("show", tmp_path / "acme.csv", "--target", "npu", "--model", model, "--json").output
     )
