@@ -23,7 +23,7 @@ $(VENV)/.base: $(BIN)/python pyproject.toml setup.py $(CONSTRAINTS) $(wildcard p
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	$(PIP) install --editable '.[dev]'
+	$(PIP) install --editable '.[dev,search]'
 	@touch $@
 
 demo: $(VENV)/.base ## compile the example hybrid subnet for npu+cim, verify the bundle, say where the report is
