@@ -21,6 +21,7 @@ COMMANDS = {
     "report": ("h4hc.cli.report", "Summarise a bundle, or write its HTML report again."),
     "explain": ("h4hc.cli.explain", "Show what one operator costs on every device, and why."),
     "profile": ("h4hc.cli.profile", "Measured costs: plan, run, import, calibrate and show profiles."),
+    "train": ("h4hc.cli.train", "Train a supernet by a recipe."),
     "targets": ("h4hc.cli.targets", "List, show and validate targets."),
 }
 
