@@ -29,7 +29,8 @@ from h4hc.passes.exact.effort import EFFORT
 from h4hc.passes.exact.operator_level import OperatorLevel, solve_operator_level
 from h4hc.passes.exact.oracle import Limit
 from h4hc.passes.exact.store import Store
-from h4hc.passes.partition import Searcher, choose_plan
+from h4hc.passes.partition import choose_plan
+from h4hc.passes.search import Searcher
 from tests.models import EXAMPLE, NAMES, light_models, unpack
 
 TARGETS = ("npu", "cim", "npu+cim", "npu+cim-cu4", "npu+cim-sram")

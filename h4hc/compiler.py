@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from h4hc.backends.base import Backend, load_backends
@@ -23,6 +24,7 @@ from h4hc.passes.fuse import Fuse
 from h4hc.passes.partition import Partition
 from h4hc.passes.pipeline import Pipeline
 from h4hc.passes.schedule import MakeSchedule
+from h4hc.passes.split import Split
 from h4hc.passes.weigh import Weigh
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Compiler:
                 Annotate(costs),
                 Constrain(),
                 Partition(),
+                Split(),
                 MakeSchedule(),
                 Pipeline(),
                 Allocate(),
@@ -72,11 +75,13 @@ class Compiler:
         options: Options | None = None,
         source: Source | None = None,
         observe: Callable[[Pass, Compilation, float], bool] | None = None,
+        parent: Compilation | None = None,
     ) -> Compilation:
         """Compile a normalised model (see h4hc.frontend).
 
         `observe` is called after each pass with the pass, the compilation and the seconds of CPU time it took; it
-        stops the pipeline by returning True. Raises H4hcError subclasses for what the user can mend.
+        stops the pipeline by returning True. `parent` is a finished compilation of a similar model for this target: the
+        search sets out from its placement and is short (see h4hc.passes.inherit). Raises H4hcError subclasses for what the user can mend.
         """
         chosen = options or Options()
         check_options(chosen)
@@ -86,6 +91,7 @@ class Compiler:
             target=self.target,
             options=chosen,
             backends=self.backends,
+            parent=parent,
         )
         for step in self.passes:
             start = time.process_time()
@@ -113,6 +119,8 @@ def check_options(options: Options) -> None:
         )
     if options.evaluations is not None and options.evaluations < 0:
         raise OptionError("the number of evaluations must not be negative", code="option")
+    if options.frames is not None and options.frames < 1:
+        raise OptionError("at least one frame is in flight", code="option", hint="for example --frames 2")
     if options.time_limit is not None and not options.time_limit > 0:
         raise OptionError("the time limit must be positive", code="option", hint="for example --time-limit 10s")
 
@@ -137,4 +145,7 @@ def extended(pipeline: list[Pass]) -> tuple[Pass, ...]:
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
         pipeline = list(entry.load()(pipeline))
     check_pipeline(pipeline)
-    return tuple(pipeline)
+    return tuple(
+        replace(step, earlier=tuple(pipeline[:index])) if isinstance(step, Split) else step
+        for index, step in enumerate(pipeline)
+    )

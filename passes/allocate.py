@@ -4,8 +4,9 @@ In:  the schedule. Out: the schedule with buffers, memory use, and the waits tha
 
 Rules:
 1. No two buffers that live at the same time overlap; offsets are multiples of the memory's alignment.
-2. A spilled buffer lies in the backing memory. Weights lie behind the activations of the memory that holds them.
-3. Planned times do not protect memory: a late task would corrupt data. Whoever writes to addresses that
+2. Parts of a joined or divided tensor lie inside it, and results over inputs that die (h4hc.passes.sharing).
+3. A spilled buffer lies in the backing memory. Weights lie behind the activations of the memory that holds them.
+4. Planned times do not protect memory: a late task would corrupt data. Whoever writes to addresses that
    another buffer used waits until every task that touched that buffer has finished, unless queue order and other waits
    imply it (vector clocks). Such waits never delay the planned schedule.
 """
@@ -16,13 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from h4hc.errors import InfeasibleError
+from h4hc.errors import InfeasibleError, Shortage
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.schedule import Buffer, MemoryUse, Schedule, Task, Wait
-from h4hc.ir.system import System
+from h4hc.ir.system import Simulated, System
 from h4hc.passes.core import reuse_waits
-from h4hc.passes.memory import Lifetime, lifetimes, pack
+from h4hc.passes.memory import NODES, lifetimes, pack
 from h4hc.passes.rotate import arcs, frame_lifetimes, pack_circular, protect_rotation
+from h4hc.passes.sharing import Course, Lifetime, course_of, merged, places, users_of, widened, written_by
 
 RESIDENT = "resident"  # how the names of modes begin in which weights stay in their device
 
@@ -61,35 +63,58 @@ def place_buffers(
     if simulated is None:
         raise ValueError("allocate needs a simulated placement")
     system, interval = simulated.system, schedule.initiation_interval
+    nodes = NODES[compilation.options.effort]
     alive = lifetimes(system, simulated.trace[4])
     rotating = schedule.frames_in_flight > 1
     if rotating:
         alive = frame_lifetimes(schedule, system, alive)
+    course = _course(schedule, simulated)
+    alive = widened(system, course, alive)
     stores = _stores(compilation, system, alive)
+    where = places(system, course, alive, stores)
+    blocks, spans = merged(alive, where)
     weights = _weight_bytes(compilation)
-    offsets, rotation = [0] * len(alive), [(1, 0)] * len(alive)
+    offsets, rotation = dict.fromkeys(blocks, 0), dict.fromkeys(blocks, (1, 0))
     memories = []
     for memory in compilation.target.memories:
-        here = [i for i, store in enumerate(stores) if store == memory.name]
-        chosen = [alive[i] for i in here]
+        here = [(b, span) for b, span in zip(blocks, spans, strict=True) if stores[b] == memory.name]
+        chosen = [span for _, span in here]
         if rotating:
             items = arcs(chosen, system, interval, memory.alignment)
-            placed, peak, bound = pack_circular(items, interval)
-            for i, arc in zip(here, items, strict=True):
-                rotation[i] = (arc.copies, arc.size if arc.copies > 1 else 0)
+            placed, peak, bound = pack_circular(items, interval, memory.alignment, nodes)
+            for (b, _), arc in zip(here, items, strict=True):
+                rotation[b] = (arc.copies, arc.size if arc.copies > 1 else 0)
         else:
-            placed, peak, bound = pack(chosen, memory.alignment)
-        for i, offset in zip(here, placed, strict=True):
-            offsets[i] = offset
+            placed, peak, bound = pack(chosen, memory.alignment, nodes)
+        for (b, _), offset in zip(here, placed, strict=True):
+            offsets[b] = offset
         used = weights.get(memory.name, 0)
         if used + peak > memory.bytes:
             raise _too_small(compilation, schedule.frames_in_flight, memory.name, (used, peak, memory.bytes))
         memories.append(MemoryUse(memory.name, memory.bytes, used, peak, bound))
     buffers = [
-        Buffer(i, system.tensors[b.tensor], stores[i], offsets[i], b.bytes, b.start, b.end, *rotation[i])
-        for i, b in enumerate(alive)
-    ]
+        Buffer(
+            i, system.tensors[b.tensor], stores[i], offsets[block] + offset, b.bytes, b.start, b.end,
+            *rotation[block],
+        )
+        for i, (b, (block, offset)) in enumerate(zip(alive, where, strict=True))
+    ]  # fmt: skip
     return tuple(buffers), tuple(memories)
+
+
+def _course(schedule: Schedule, simulated: Simulated) -> Course:
+    """When the operators and transfers of `schedule` run, and where."""
+    system = simulated.system
+    course = course_of(system, simulated.modes, simulated.trace[3])
+    if schedule.frames_in_flight == 1 or not (system.parts or system.overwrites):
+        return course
+    start, end, moved = [*course.start], [*course.end], dict(course.moved)
+    for row, task in zip(simulated.trace[3], schedule.tasks, strict=True):
+        if row[1] < 0:
+            start[row[0]], end[row[0]] = task.start, task.end
+        else:
+            moved[row[0], row[1]] = task.end
+    return Course(course.memory, start, end, moved)
 
 
 def _too_small(
@@ -103,6 +128,9 @@ def _too_small(
         f"{compilation.source.name} needs {weights} for weights and {peak} for activations{with_frames}",
         code="memory",
         hint=f"{fewer}enlarge {memory}, or give its devices a larger spill or weights memory",
+        shortage=Shortage(
+            f"memory {memory}", weights + peak, size, "B", (f"memory {memory}", "frames in flight")
+        ),
     )
 
 
@@ -139,10 +167,8 @@ def protect_reuse(schedule: Schedule, buffers: Sequence[Buffer]) -> tuple[Task, 
     for number, (_, members) in enumerate(schedule.queues):
         for position, member in enumerate(members):
             queue[member], place[member] = number, position
-    touching: list[list[int]] = [[] for _ in buffers]
-    for task in tasks:
-        for buffer in (*task.reads, *task.writes):
-            touching[buffer].append(task.id)
+    written = [written_by(task, buffers) for task in tasks]
+    touching = users_of(tasks, written, buffers)
     waits = [wait for task in tasks for wait in task.waits]
     memories = {name: i for i, name in enumerate(dict.fromkeys(b.memory for b in buffers))}
     pairs = reuse_waits(
@@ -153,8 +179,8 @@ def protect_reuse(schedule: Schedule, buffers: Sequence[Buffer]) -> tuple[Task, 
         [0, *accumulate(len(task.waits) for task in tasks)],
         [wait.task for wait in waits],
         [_certainty(wait, tasks) for wait in waits],
-        [0, *accumulate(len(task.writes) for task in tasks)],
-        [buffer for task in tasks for buffer in task.writes],
+        [0, *accumulate(map(len, written))],
+        [buffer for writes in written for buffer in writes],
         [0, *accumulate(map(len, touching))],
         [user for users in touching for user in users],
         [memories[b.memory] for b in buffers],

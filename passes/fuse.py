@@ -43,6 +43,7 @@ from h4hc.frontend.streams import Position
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.graph import Graph, Operator, Streamed, Tensor
 from h4hc.ir.workload import Kernel, Move, Precision, Reduction
+from h4hc.passes.places import arranged, room_of
 from h4hc.passes.regions import REDUCTIONS, Region, norm_kind, normalising_region, pointwise_region
 
 VIEWS = frozenset(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"])
@@ -87,7 +88,9 @@ class Fuse:
     def run(self, compilation: Compilation) -> Compilation:
         """Provide `graph`."""
         nodes = NodeGraph(compilation.model)
-        return replace(compilation, graph=build_graph(nodes, compilation.options.precision))
+        precision = compilation.options.precision
+        graph = build_graph(nodes, precision)
+        return replace(compilation, graph=arranged(nodes, graph, room_of(compilation.target), precision))
 
 
 @dataclass(slots=True)

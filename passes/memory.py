@@ -7,25 +7,20 @@ reads it (graph outputs in the io memory: to the end of the frame).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from h4hc.ir.system import LifetimeRow, System, Trace
 from h4hc.ir.target import Memory, Target
-from h4hc.passes.core import first_fit, peak_bytes
+from h4hc.passes.core import first_fit, pack_within, peak_bytes
+from h4hc.passes.sharing import Course, Lifetime, course_of, family, merged, places
 
+NODES = {"fast": 4000, "balanced": 10_000, "exact": 100_000}  # of exact packing, by effort
+_STEPS = 6  # capacities that exact packing tries
 _CLIMB_STEPS = 400
 _CLIMB_LIMIT = 2000  # buffers
-
-
-class Lifetime(NamedTuple):
-    """Root tensor and memory by index, first and last tick, and bytes."""
-
-    tensor: int
-    memory: int
-    start: int
-    end: int
-    bytes: int
+_EXACT_LIMIT = 400  # buffers
 
 
 def lifetimes(system: System, rows: Sequence[LifetimeRow]) -> list[Lifetime]:
@@ -51,9 +46,88 @@ def demand(buffers: Sequence[Lifetime], alignment: int) -> Demand:
     )
 
 
-def pack(buffers: Sequence[Lifetime], alignment: int) -> tuple[list[int], int, int]:
-    """Offsets, peak and lower bound: first fit in five orders, then a short climb over orders."""
-    return _pack(demand(buffers, alignment))
+def pack(buffers: Sequence[Lifetime], alignment: int, nodes: int = 0) -> tuple[list[int], int, int]:
+    """Offsets, peak and lower bound: first fit in five orders, then a short climb over orders.
+
+    If that stays above the bound, branch and bound of up to `nodes` nodes.
+    """
+    columns = demand(buffers, alignment)
+    offsets, peak, bound = _pack(columns)
+    if nodes and bound < peak and len(offsets) <= _EXACT_LIMIT:
+        offsets, peak = _pack_exactly(columns, offsets, peak, bound, alignment, nodes)
+    return offsets, peak, bound
+
+
+def _pack_exactly(
+    columns: Demand, offsets: list[int], peak: int, bound: int, alignment: int, nodes: int
+) -> tuple[list[int], int]:
+    starts, ends, sizes = columns
+    moments = sorted(set(starts))
+    first = [bisect_left(moments, start) for start in starts]
+    count = [bisect_left(moments, end) - begin for begin, end in zip(first, ends, strict=True)]
+    found = least_peak(Sections(first, count, sizes, len(moments)), bound, peak, alignment, nodes)
+    return (offsets, peak) if found is None else found
+
+
+class Sections(NamedTuple):
+    """Buffers that live for `count` sections from `first` of a circle of `sections`."""
+
+    first: list[int]
+    counts: list[int]
+    sizes: list[int]
+    sections: int
+
+
+def least_peak(
+    items: Sections, bound: int, peak: int, alignment: int, nodes: int
+) -> tuple[list[int], int] | None:
+    """Offsets and a peak below `peak`, as close to `bound` as about `nodes` nodes per step allow; None if none is found.
+
+    First `bound` itself is tried, then the middle of what is left: above the last capacity that failed.
+    """
+    chosen = [b for b, size in enumerate(items.sizes) if size]
+    first, counts, sizes = ([column[b] for b in chosen] for column in items[:3])
+    low, best = bound, None
+    for step in range(_STEPS):
+        if low >= peak:
+            break
+        capacity = low + (peak - low) // 2 // alignment * alignment if step else bound
+        status, found = -1, list[int]()
+        for order, budget in _attempts(first, counts, sizes, nodes):
+            status, found = pack_within(order, first, counts, sizes, items.sections, capacity, budget)
+            if status >= 0:
+                break
+        if status == 1:
+            offsets = [0] * len(items.sizes)
+            for b, offset in zip(chosen, found, strict=True):
+                offsets[b] = offset
+            peak = max(offset + size for offset, size in zip(offsets, items.sizes, strict=True))
+            best = offsets, peak
+        else:
+            low = capacity + alignment
+    return best
+
+
+def _attempts(
+    first: Sequence[int], counts: Sequence[int], sizes: Sequence[int], nodes: int
+) -> Iterator[tuple[list[int], int]]:
+    """Orders in which to try buffers, each with its share of `nodes`.
+
+    Many shallow searches find more than one deep one: long-lived first, large areas first, early ones first, and then
+    the first two with weights that vary by up to a half, always the same ones. The last search is a deep one.
+    """
+    numbers = range(len(sizes))
+    yield sorted(numbers, key=lambda b: (-counts[b], -sizes[b])), 2 * len(sizes)
+    yield sorted(numbers, key=lambda b: (-counts[b] * sizes[b], first[b])), 2 * len(sizes)
+    yield sorted(numbers, key=lambda b: (first[b], -sizes[b])), 2 * len(sizes)
+    state = 1
+    for number in range(nodes // (2 * len(sizes) + 1)):
+        weights = []
+        for b in numbers:
+            state = (state * 1103515245 + 12345) & 0x7FFFFFFF
+            weights.append((64 + (state >> 16) % 64) * counts[b] * (sizes[b] if number % 2 else 1))
+        yield sorted(numbers, key=lambda b, w=weights: (-w[b], b)), 2 * len(sizes)  # type: ignore[misc]
+    yield sorted(numbers, key=lambda b: (-counts[b], -sizes[b])), nodes
 
 
 def _pack(columns: Demand) -> tuple[list[int], int, int]:
@@ -105,58 +179,113 @@ def _climb(
 
 
 def oversized(system: System, target: Target) -> frozenset[tuple[str, str]]:
-    """The (tensor, memory) pairs of tensors that alone exceed a memory with a backing memory."""
+    """The (tensor, memory) pairs of tensors that alone exceed a memory with a backing memory, and of their parts."""
     backed = {device.memory for device in target.devices if device.spill}
     return frozenset(
-        (tensor, memory)
+        (system.tensors[member], memory)
         for memory in system.memories
         if memory in backed
-        for tensor, size in zip(system.tensors, system.bytes, strict=True)
+        for tensor, size in enumerate(system.bytes)
         if size > target.memory(memory).bytes
+        for member in (family(system, tensor) if system.parts else (tensor,))
     )
 
 
 def overflowing(
-    system: System, trace: Trace, target: Target, spilled: frozenset[tuple[str, str]]
+    system: System, modes: Sequence[int], trace: Trace, target: Target, spilled: frozenset[tuple[str, str]]
 ) -> frozenset[tuple[str, str]]:
     """Buffers to spill so that the memories hold the rest of this schedule.
 
     At the tick where most bytes are alive, the largest buffers go until the others fit; then the next such tick. If
-    no tick is the problem but fragmentation is, the largest buffer of the fullest tick goes.
+    no tick is the problem but fragmentation is, the largest buffer of the fullest tick goes. What lies inside a buffer
+    goes with it.
     """
     more: set[tuple[str, str]] = set()
+    held = weight_bytes(system, modes, target)
+    course: Course | None = None
     for index, name in enumerate(system.memories):
         memory = target.memory(name)
         rows = [row for row in trace[4] if row[1] == index]
         if spilled:
             rows = [row for row in rows if (system.tensors[row[0]], name) not in spilled]
-        while victims := _victims(system, rows, memory):
-            more.update((system.tensors[row[0]], name) for row in victims)
-            rows = [row for row in rows if row not in victims]
+        sizes, room = system.bytes, memory.bytes - held.get(name, 0)
+        while sum(_aligned(sizes[row[0]], memory) for row in rows) > room:
+            course = course or course_of(system, modes, trace[3])
+            victims = _victims(system, course, lifetimes(system, rows), memory.alignment, room)
+            if not victims:
+                break
+            more.update((system.tensors[tensor], name) for tensor in victims)
+            rows = [row for row in rows if row[0] not in victims]
     return frozenset(more)
 
 
-def _victims(system: System, rows: Sequence[LifetimeRow], memory: Memory) -> list[LifetimeRow]:
-    """The buffers that must leave `memory` first; none if it holds all of `rows`."""
-    sizes = system.bytes
-    alignment = memory.alignment
-    columns = Demand(
-        [row[2] for row in rows],
-        [row[3] if row[3] > row[2] else row[2] + 1 for row in rows],
-        [-(-sizes[row[0]] // alignment) * alignment for row in rows],
-    )
-    if sum(columns.sizes) <= memory.bytes:
-        return []
+def _aligned(size: int, memory: Memory) -> int:
+    return -(-size // memory.alignment) * memory.alignment
+
+
+def weight_bytes(system: System, modes: Sequence[int], target: Target) -> dict[str, int]:
+    """Bytes of weights that each memory of activations holds; resident weights lie in their device instead."""
+    data, held = system.data, dict[str, int]()
+    holders = [target.device(name).weights for name in system.devices]
+    if not set(holders).intersection(system.memories):
+        return held
+    for v, mode in enumerate(modes):
+        m = data["mode_ptr"][v] + mode
+        holder = holders[data["mode_device"][m]]
+        if holder in system.memories and not data["mode_resident"][m]:
+            held[holder] = held.get(holder, 0) + system.weights[v]
+    return held
+
+
+class Need(NamedTuple):
+    """Bytes that the buffers of a memory need at least at some tick, and the room there is beside weights."""
+
+    memory: str
+    bound: int
+    room: int
+
+
+def usage(system: System, modes: Sequence[int], trace: Trace, target: Target) -> list[Need]:
+    """What a schedule without spilled buffers needs of each memory."""
+    held = weight_bytes(system, modes, target)
+    course = course_of(system, modes, trace[3])
+    needs = []
+    for index, name in enumerate(system.memories):
+        memory = target.memory(name)
+        buffers = lifetimes(system, [row for row in trace[4] if row[1] == index])
+        _, spans = merged(buffers, places(system, course, buffers))
+        bound, _ = peak_bytes(*demand(spans, memory.alignment))
+        needs.append(Need(name, bound, memory.bytes - held.get(name, 0)))
+    return needs
+
+
+def _victims(
+    system: System, course: Course, buffers: Sequence[Lifetime], alignment: int, room: int
+) -> set[int]:
+    """The tensors whose buffers must leave a memory with `room` first; none if it holds all of `buffers`."""
+    where = places(system, course, buffers)
+    blocks, spans = merged(buffers, where)
+    columns = demand(spans, alignment)
     bound, tick = peak_bytes(*columns)
-    if bound <= memory.bytes and _fits(columns, memory.bytes):
-        return []
-    alive = [(size, row) for row, size in zip(rows, columns.sizes, strict=True) if row[2] <= tick <= row[3]]
-    excess = max(bound - memory.bytes, 1)
-    victims = []
-    for size, row in sorted(alive, key=lambda item: -item[0]):
+    if bound <= room and _fits(columns, room):
+        return set()
+    excess = max(bound - room, 1)
+    members: dict[int, list[Lifetime]] = {}
+    for buffer, (block, _) in zip(buffers, where, strict=True):
+        members.setdefault(block, []).append(buffer)
+    alive = [
+        (size, b)
+        for b, span, size in zip(blocks, spans, columns.sizes, strict=True)
+        if span.start <= tick <= span.end
+    ]
+    victims: set[int] = set()
+    for size, b in sorted(alive, key=lambda item: -item[0]):
         if excess <= 0 or not size:
             break
-        victims.append(row)
+        group = family(system, buffers[b].tensor) if system.parts else [buffers[b].tensor]
+        if len(group) == 1:
+            group = [buffer.tensor for buffer in members[b] if buffer.start <= tick <= buffer.end]
+        victims.update(group)
         excess -= size
     return victims
 

@@ -47,6 +47,10 @@ class Machine:
         """Ticks of work per queue: none of them can begin frames faster."""
         return tuple(sum(sum(self.durations[task]) for task in order) for order in self.orders)
 
+    def lasts(self, task: int) -> bool:
+        """Whether `task` takes time; of tasks that start at one tick, those that take none come first."""
+        return any(self.durations[task])
+
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
@@ -220,7 +224,7 @@ def periodic(plant: Machine, offsets: Sequence[int], period: int) -> Periodic:
     """
     stages = [offset // period for offset in offsets]
     orders = tuple(
-        tuple(sorted(order, key=lambda task: (offsets[task] % period, position[task])))
+        tuple(sorted(order, key=lambda task: (offsets[task] % period, plant.lasts(task), position[task])))
         for order, position in ((order, {t: i for i, t in enumerate(order)}) for order in plant.orders)
     )
     cycle = _Cycle(plant, orders, stages)
@@ -248,7 +252,7 @@ def _normalised(
     first = min(starts, default=0)
     starts, ends = [start - first for start in starts], [end - first for end in ends]
     orders = tuple(
-        tuple(sorted(order, key=lambda task: (starts[task] % interval, starts[task], position[task])))
+        tuple(sorted(order, key=lambda task: (starts[task] % interval, plant.lasts(task), starts[task], position[task])))
         for order, position in ((order, {t: i for i, t in enumerate(order)}) for order in plant.orders)
     )
     return Periodic(

@@ -4,26 +4,37 @@ In:  the schedule of one frame, without memory, the simulated placement. Out: th
 
 Rules:
 1. One frame in flight and no fixed period: nothing changes.
-2. Up to `Options.frames` frames in flight: the periodic schedule of the smallest initiation interval whose latency is at
+2. Up to `Options.window` frames in flight: the periodic schedule of the smallest initiation interval whose latency is at
    most that many intervals.
-3. A fixed period: of the schedules that keep up, the one with the shortest latency at that period. If none does, an
-   error says what is needed.
+3. A fixed period: of the schedules that keep up, the one with the shortest latency at that period. If none does, a
+   placement for the throughput is searched; if that does not keep up either, an error says what is needed.
 4. Only schedules whose buffers fit the memories count: if none does, one frame is in flight.
-5. The placement is that of one frame; data waits keep the frame, so a wait's lag is the difference of the stages.
+5. The placement is that of one frame, but for the throughput, where every placement that the partition passed on is tried
+   and the smallest interval wins. Data waits keep the frame, so a wait's lag is the difference of the stages.
+6. A claim says below which interval no placement comes, unless exact effort has proved a better one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from h4hc.errors import InfeasibleError, Shortage
+from h4hc.ir.claim import BOUND, Claim
 from h4hc.ir.compilation import Compilation, Options
 from h4hc.ir.schedule import TICK_SECONDS, Point, Schedule, Task
 from h4hc.passes.allocate import place_buffers
-from h4hc.passes.periodic import Machine, Periodic, candidates, machine, slowed
+from h4hc.passes.core import Problem
+from h4hc.passes.load import least_load
+from h4hc.passes.memory import oversized
+from h4hc.passes.partition import Partition
+from h4hc.passes.periodic import Machine, Periodic, candidates, machine, periodic, slowed
+from h4hc.passes.problem import build_system, with_spills
+from h4hc.passes.relieve import spilling
+from h4hc.passes.schedule import make_schedule
 
+_RELIEVED = 5  # buffers spilled for the sake of frames in flight
+_WORTHWHILE = 0.995  # of the interval, for which a buffer is spilled
 _SLOWER = 8  # attempts to bring a plan down to the frames that are allowed
 
 
@@ -33,18 +44,130 @@ class Pipeline:
 
     name: str = "pipeline"
     needs: tuple[str, ...] = ("graph", "placement", "simulated", "schedule")
-    provides: tuple[str, ...] = ("schedule",)
+    provides: tuple[str, ...] = ("schedule", "claims")
 
     def run(self, compilation: Compilation) -> Compilation:
-        """Provide `schedule` for `Options.frames` frames in flight."""
-        if compilation.schedule is None:
-            raise ValueError("pipeline needs a schedule")
+        """Provide `schedule` for `Options.window` frames in flight."""
         options = compilation.options
-        if options.frames == 1 and options.interval_seconds is None:
+        if options.window == 1 and options.interval_seconds is None:
             return compilation
-        schedule = overlapped(compilation.schedule, options, partial(_fits, compilation))
-        static = round(_static_power(compilation) * schedule.initiation_interval)
-        return replace(compilation, schedule=replace(schedule, static_energy=static))
+        try:
+            found = _best(compilation, options.objective == "throughput")
+        except InfeasibleError:
+            if options.interval_seconds is None or options.objective == "throughput":
+                raise
+            found = _balanced(compilation)
+        return replace(found, claims=_claims(found), alternatives=())
+
+
+def _best(compilation: Compilation, relieve: bool) -> Compilation:
+    """`compilation`, or one of its alternatives, with frames overlapped.
+
+    With `relieve`, what would be better but for its memory is tried again with a buffer of it spilled.
+    """
+    done, failure = [], None
+    waiting = [(candidate, _RELIEVED) for candidate in (compilation, *_alternatives(compilation))]
+    for candidate, rounds in waiting:
+        lacks: list[tuple[Schedule, InfeasibleError]] = []
+        try:
+            found = _overlapped(candidate, lacks)
+        except InfeasibleError as error:
+            failure = failure or error
+            found = None
+        if found is not None:
+            done.append(found)
+        least = min(done, key=_interval_and_latency, default=None)
+        if relieve and rounds:
+            better = _relieved(candidate, lacks, least)
+            waiting += [(better, rounds - 1)] if better is not None else []
+    if not done:
+        raise failure or ValueError("pipeline has nothing to choose from")
+    return min(done, key=_interval_and_latency)
+
+
+def _overlapped(compilation: Compilation, lacks: list[tuple[Schedule, InfeasibleError]]) -> Compilation:
+    """`compilation` with frames overlapped; schedules for which there is no room are added to `lacks`."""
+    schedule = compilation.schedule
+    if schedule is None:
+        raise ValueError("pipeline needs a schedule")
+
+    def fits(schedule: Schedule) -> bool:
+        try:
+            place_buffers(compilation, schedule)
+        except InfeasibleError as error:
+            lacks.append((schedule, error))
+            return False
+        return True
+
+    schedule = overlapped(schedule, compilation.options, fits, _settled(compilation))
+    static = round(_static_power(compilation) * schedule.initiation_interval)
+    return replace(compilation, schedule=replace(schedule, static_energy=static))
+
+
+def _relieved(
+    compilation: Compilation, lacks: Sequence[tuple[Schedule, InfeasibleError]], best: Compilation | None
+) -> Compilation | None:
+    """`compilation` with one more buffer spilled, if that gives room to a schedule that would be better than `best`."""
+    limit = best.schedule.initiation_interval if best and best.schedule else None
+    wanted = [lack for lack in lacks if limit is None or lack[0].initiation_interval < limit * _WORTHWHILE]
+    if not wanted:
+        return None
+    schedule, error = min(wanted, key=lambda lack: (lack[0].initiation_interval, lack[0].latency))
+    relieved = spilling(compilation, schedule, error)
+    return None if relieved is None else replace(relieved, schedule=make_schedule(relieved))
+
+
+def _settled(compilation: Compilation) -> list[tuple[int, tuple[int, ...]]]:
+    """For each number of frames in flight: ticks between frames, and when the tasks start, as the search saw it."""
+    simulated, schedule = compilation.simulated, compilation.schedule
+    if simulated is None or schedule is None:
+        raise ValueError("pipeline needs a simulated placement")
+    data = simulated.system.data
+    problem = Problem(data)
+    tasks = [
+        row[0] if row[1] < 0 else data["operators"] + row[0] * data["memories"] + row[1]
+        for row in simulated.trace[3]
+    ]
+    found = []
+    for frames in range(2, compilation.options.window + 1):
+        period, offsets = problem.steady(simulated.modes, simulated.tiles, frames)
+        found.append((period, tuple(offsets[task] for task in tasks)))
+    return found
+
+
+def _interval_and_latency(compilation: Compilation) -> tuple[float, int, int]:
+    schedule, budget = compilation.schedule, compilation.options.budget_seconds
+    if schedule is None:
+        raise ValueError("pipeline needs a schedule")
+    late = max(0.0, schedule.latency - budget / TICK_SECONDS) if budget else 0.0
+    return late, schedule.initiation_interval, schedule.latency
+
+
+def _alternatives(compilation: Compilation) -> Iterator[Compilation]:
+    for other in compilation.alternatives:
+        candidate = replace(compilation, placement=other.placement, simulated=other.simulated)
+        yield replace(candidate, schedule=make_schedule(candidate))
+
+
+def _balanced(compilation: Compilation) -> Compilation:
+    """`compilation` with a placement that keeps its period; raises InfeasibleError if there is none."""
+    options = compilation.options
+    wanted = replace(options, objective="throughput", frames=options.window, baselines=False)
+    found = Partition().run(replace(compilation, options=wanted))
+    found = replace(found, schedule=make_schedule(found), options=options)
+    return replace(_best(found, relieve=True), baselines=compilation.baselines, claims=compilation.claims)
+
+
+def _claims(compilation: Compilation) -> tuple[Claim, ...]:
+    """The claims with a bound on the interval."""
+    kind = "initiation-interval"
+    if any(claim.kind == kind for claim in compilation.claims):
+        return compilation.claims
+    system = build_system(compilation)
+    system = with_spills(system, compilation.target, oversized(system, compilation.target))
+    least = least_load(system.data).ticks
+    bound = Claim(kind, least, BOUND, "prices per tick of every device and byte of capacity, in whole numbers")
+    return tuple(sorted((*compilation.claims, bound), key=lambda claim: claim.kind))
 
 
 def _static_power(compilation: Compilation) -> float:
@@ -56,18 +179,15 @@ def _static_power(compilation: Compilation) -> float:
     return sum(power for device, power in enumerate(watts) if used >> device & 1)
 
 
-def _fits(compilation: Compilation, schedule: Schedule) -> bool:
-    try:
-        place_buffers(compilation, schedule)
-    except InfeasibleError:
-        return False
-    return True
+def overlapped(
+    schedule: Schedule,
+    options: Options,
+    fits: Callable[[Schedule], bool],
+    settled: Sequence[tuple[int, Sequence[int]]] = (),
+) -> Schedule:
+    """`schedule` with up to `options.window` frames in flight, or at the fixed period of the options.
 
-
-def overlapped(schedule: Schedule, options: Options, fits: Callable[[Schedule], bool]) -> Schedule:
-    """`schedule` with up to `options.frames` frames in flight, or at the fixed period of the options.
-
-    `fits` says whether the buffers of a schedule have room.
+    `fits` says whether the buffers of a schedule have room. `settled`: (period, starts of the tasks) to try, too.
     """
     plant = machine(schedule.tasks, schedule.queues)
     alone = Point(1, schedule.latency, schedule.latency)
@@ -76,7 +196,8 @@ def overlapped(schedule: Schedule, options: Options, fits: Callable[[Schedule], 
         period = round(options.interval_seconds / TICK_SECONDS)
         if period >= schedule.latency:
             return replace(schedule, initiation_interval=period, front=(alone,))
-    slow_enough = (_within(plant, plan, options.frames) for plan in candidates(plant, options.frames))
+    tried = [periodic(plant, starts, period) for period, starts in settled if period]
+    slow_enough = (_within(plant, plan, options.window) for plan in (*tried, *candidates(plant, options.window)))
     plans = [plan for plan in slow_enough if plan is not None and plan.interval < schedule.latency]
     roomy = [plan for plan in plans if fits(_with_plan(schedule, plan))]
     front = (alone, *(Point(_frames(p), p.interval, p.latency) for p in _nondominated(roomy)))
@@ -84,7 +205,7 @@ def overlapped(schedule: Schedule, options: Options, fits: Callable[[Schedule], 
         best = min(roomy, key=lambda plan: (plan.interval, plan.latency), default=None)
         return replace(schedule if best is None else _with_plan(schedule, best), front=front)
     slower = (slowed(plant, plan, period) for plan in plans if plan.interval <= period)
-    steady = [plan for plan in slower if plan.latency <= options.frames * period]
+    steady = [p for p in slower if p.latency <= options.window * period and _in_order(plant, p)]
     for plan in sorted(steady, key=lambda plan: plan.latency):
         result = _with_plan(schedule, plan)
         if fits(result):
@@ -96,9 +217,18 @@ def _within(plant: Machine, plan: Periodic, frames: int) -> Periodic | None:
     """`plan`, slowed down until at most `frames` frames are in flight; None if that takes more than a few steps."""
     for _ in range(_SLOWER):
         if _frames(plan) <= frames:
-            return plan
+            return plan if _in_order(plant, plan) else None
         plan = slowed(plant, plan, max(plan.interval + 1, -(-plan.latency // frames)))
     return None
+
+
+def _in_order(plant: Machine, plan: Periodic) -> bool:
+    """Whether no task works on a newer frame than what it reads from does: windows wait for earlier ones only."""
+    return all(
+        plan.stages[task] >= plan.stages[edge.source]
+        for task, edges in enumerate(plant.waits)
+        for edge in edges
+    )
 
 
 def _frames(plan: Periodic) -> int:
@@ -153,7 +283,7 @@ def _too_fast(
             hint="enlarge the memories, or give their devices a spill memory",
         )
     return InfeasibleError(
-        f"a frame every {wanted} is not reached with {options.frames} frames in flight: "
+        f"a frame every {wanted} is not reached with {options.window} frames in flight: "
         f"the best is {best * TICK_SECONDS * 1e3:g} ms",
         code="interval",
         hint="allow more frames in flight with --frames",

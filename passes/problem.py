@@ -73,7 +73,29 @@ def build_system(compilation: Compilation) -> System:
     modes, mode_costs = _mode_arrays(costs, devices)
     data |= modes
     data["rank"] = _upward_ranks(graph, data)
-    return System(data, tensors, devices, memories, mode_costs, sizes)
+    weights = tuple([operator.kernel.weight_bytes for operator in graph.operators])
+    shared = _shared_places(graph, index, sizes)
+    return System(data, tensors, devices, memories, mode_costs, sizes, *shared, weights)
+
+
+def _shared_places(
+    graph: Graph, index: dict[str, int], sizes: tuple[int, ...]
+) -> tuple[tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int, int], ...], frozenset[int]]:
+    """`System.overwrites`, `System.parts` and `System.idle`."""
+    overwrites = tuple(
+        (number, index[graph.root(name)], index[graph.root(operator.outputs[0])])
+        for number, operator in enumerate(graph.operators)
+        for name in operator.overwrites
+    )
+    numbers = {operator.name: number for number, operator in enumerate(graph.operators)} if graph.parts else {}
+    parts = tuple(
+        (
+            numbers[part.operator], index[name], index[part.whole],
+            part.elements * sizes[index[part.whole]] // graph.tensors[part.whole].elements,
+        )
+        for name, part in graph.parts.items()
+    )  # fmt: skip
+    return overwrites, parts, frozenset(part[0] for part in parts)
 
 
 def _tensor_names(graph: Graph) -> tuple[str, ...]:
@@ -180,26 +202,29 @@ def _wiring(graph: Graph, index: dict[str, int]) -> dict[str, Any]:
 def _mode_arrays(
     costs: CostTable, devices: tuple[str, ...]
 ) -> tuple[dict[str, Any], tuple[tuple[Cost, ...], ...]]:
-    pointers, device_of, work, energy, resident = [0], [], [], [], []
+    pointers, device_of, work, energy, resident = [0], list[int](), list[int](), list[int](), list[int]()
     mode_costs = []
-    numbers: dict[int, tuple[int, int]] = {}  # costs repeat: one conversion per distinct record
+    known: dict[int, tuple[list[tuple[int, Cost]], list[int], list[int]]] = {}  # rows repeat: each is converted once
     for row in costs.rows:
-        alternatives: tuple[Cost, ...] = ()
-        for number, name in enumerate(devices):
-            entry = row[name]
-            if isinstance(entry, Refusal):
-                continue
-            for cost in entry:
-                known = numbers.get(id(cost))
-                if known is None:
-                    known = numbers[id(cost)] = ticks(cost.seconds), picojoules(cost.joules)
-                device_of.append(number)
-                work.append(known[0])
-                energy.append(known[1])
-                resident.append(cost.resident_bytes)
-            alternatives += entry
+        found = known.get(id(row))
+        if found is None:
+            modes = [
+                (number, cost)
+                for number, name in enumerate(devices)
+                if not isinstance(entry := row[name], Refusal)
+                for cost in entry
+            ]
+            found = known[id(row)] = (
+                modes,
+                [ticks(cost.seconds) for _, cost in modes],
+                [picojoules(cost.joules) for _, cost in modes],
+            )
+        device_of += [number for number, _ in found[0]]
+        work += found[1]
+        energy += found[2]
+        resident += [cost.resident_bytes for _, cost in found[0]]
         pointers.append(len(device_of))
-        mode_costs.append(alternatives)
+        mode_costs.append(tuple([cost for _, cost in found[0]]))
     arrays = {
         "mode_ptr": pointers,
         "mode_device": device_of,
@@ -247,7 +272,7 @@ def with_spills(system: System, target: Target, spilled: Iterable[tuple[str, str
     joules: dict[int, float] = {}
     for tensor, memories in by_tensor.items():
         size = system.bytes[tensor]
-        for m in _modes_touching(data, tensor, memories):
+        for m in _modes_touching(system, tensor, memories):
             store = backing(target, system.memories[data["dev_memory"][data["mode_device"][m]]])
             seconds[m] = seconds.get(m, 0.0) + size / store.bandwidth
             joules[m] = joules.get(m, 0.0) + size * store.energy_per_byte
@@ -271,14 +296,16 @@ def backing(target: Target, memory: str) -> Memory:
     )
 
 
-def _modes_touching(data: dict[str, Any], tensor: int, memories: list[int]) -> list[int]:
-    """Modes, on a device beside one of `memories`, of operators that read or write `tensor`."""
+def _modes_touching(system: System, tensor: int, memories: list[int]) -> list[int]:
+    """Modes, on a device beside one of `memories`, of operators that read or write `tensor` (not just join or divide it)."""
+    data = system.data
     operators = dict.fromkeys(data["cons_op"][data["cons_ptr"][tensor] : data["cons_ptr"][tensor + 1]])
     if data["producer"][tensor] >= 0:
         operators[data["producer"][tensor]] = None
     return [
         m
         for v in operators
+        if v not in system.idle
         for m in range(data["mode_ptr"][v], data["mode_ptr"][v + 1])
         if data["dev_memory"][data["mode_device"][m]] in memories
     ]

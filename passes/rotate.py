@@ -7,13 +7,16 @@ addresses where their arcs do not meet.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from h4hc.ir.schedule import Buffer, Schedule, Task, Wait
 from h4hc.ir.system import System
-from h4hc.passes.memory import Lifetime
+from h4hc.passes.memory import Sections, least_peak
+from h4hc.passes.sharing import Lifetime
 
+MOST_ARCS = 400  # of exact packing
 Protect = Callable[[Schedule, Sequence[Buffer]], tuple[Task, ...]]
 
 
@@ -34,11 +37,6 @@ class Arc:
     def footprint(self) -> int:
         """Bytes of all copies."""
         return self.size * self.copies
-
-    def alive(self, moment: int, interval: int) -> int:
-        """Bytes that hold data of some frame at a tick of the interval."""
-        since = (moment - self.start) % interval
-        return self.size * ((self.length - 1 - since) // interval + 1) if since < self.length else 0
 
 
 def frame_lifetimes(schedule: Schedule, system: System, alive: Sequence[Lifetime]) -> list[Lifetime]:
@@ -75,30 +73,74 @@ def arcs(buffers: Sequence[Lifetime], system: System, interval: int, alignment: 
     return found
 
 
-def pack_circular(items: Sequence[Arc], interval: int) -> tuple[list[int], int, int]:
-    """Offsets (of the first copy), peak and most bytes alive at a tick: the best of first fit in three orders."""
-    moments = {arc.start for arc in items}
-    bound = max((sum(arc.alive(moment, interval) for arc in items) for moment in moments), default=0)
-    numbers = range(len(items))
+def pack_circular(
+    items: Sequence[Arc], interval: int, alignment: int = 1, nodes: int = 0
+) -> tuple[list[int], int, int]:
+    """Offsets (of the first copy), peak and lower bound.
+
+    Every place of a buffer that outlives the interval holds data of some frame at every tick of the interval; so those
+    lie at the bottom, and count in full. The others: first fit in three orders, then branch and bound of up to
+    `nodes` nodes.
+    """
+    offsets, bottom = [0] * len(items), 0
+    for i, arc in enumerate(items):
+        if arc.whole:
+            offsets[i], bottom = bottom, bottom + arc.footprint
+    numbers = [i for i, arc in enumerate(items) if not arc.whole]
+    rest = [items[i] for i in numbers]
+    moments = sorted({arc.start for arc in rest})
+    first, count = _sections(rest, moments, interval)
+    alive = [0] * len(moments)
+    for begin, many, arc in zip(first, count, rest, strict=True):
+        for k in range(begin, begin + many):
+            alive[k % len(moments)] += arc.footprint
+    bound = max(alive, default=0)
+    found, peak = _pack_arcs(rest, interval, bound)
+    if nodes and bound < peak and len(rest) <= MOST_ARCS:
+        sections = Sections(first, count, [arc.footprint for arc in rest], len(moments))
+        found, peak = least_peak(sections, bound, peak, alignment, nodes) or (found, peak)
+    for i, offset in zip(numbers, found, strict=True):
+        offsets[i] = bottom + offset
+    return offsets, bottom + peak, bottom + bound
+
+
+def _sections(rest: Sequence[Arc], moments: Sequence[int], interval: int) -> tuple[list[int], list[int]]:
+    """Per arc its first of the sections between `moments`, and how many it lives in."""
+    first, count = [], []
+    for arc in rest:
+        begin, end = bisect_left(moments, arc.start), arc.start + arc.length
+        last = (
+            bisect_left(moments, end)
+            if end <= interval
+            else len(moments) + bisect_left(moments, end - interval)
+        )
+        first.append(begin)
+        count.append(last - begin)
+    return first, count
+
+
+def _pack_arcs(rest: Sequence[Arc], interval: int, bound: int) -> tuple[list[int], int]:
+    """Offsets and peak: the best of first fit in three orders."""
+    numbers = range(len(rest))
     orders = (
-        sorted(numbers, key=lambda i: (not items[i].whole, -items[i].footprint, items[i].start)),
-        sorted(numbers, key=lambda i: (not items[i].whole, items[i].start, -items[i].footprint)),
-        sorted(numbers, key=lambda i: (not items[i].whole, -items[i].length, -items[i].footprint)),
+        sorted(numbers, key=lambda i: (-rest[i].footprint, rest[i].start)),
+        sorted(numbers, key=lambda i: (rest[i].start, -rest[i].footprint)),
+        sorted(numbers, key=lambda i: (-rest[i].length, -rest[i].footprint)),
     )
     best: list[int] = []
     peak = -1
     for order in orders:
-        offsets = _first_fit(order, items, interval)
-        top = max((offsets[i] + arc.footprint for i, arc in enumerate(items)), default=0)
+        offsets = _first_fit(order, rest, interval)
+        top = max((offsets[i] + arc.footprint for i, arc in enumerate(rest)), default=0)
         if peak < 0 or top < peak:
             best, peak = offsets, top
-    return best, max(peak, 0), bound
+        if peak <= bound:
+            break
+    return best, peak
 
 
 def _meet(a: Arc, b: Arc, interval: int) -> bool:
     """Whether the arcs share a tick."""
-    if a.whole or b.whole:
-        return True
     return (b.start - a.start) % interval < a.length or (a.start - b.start) % interval < b.length
 
 

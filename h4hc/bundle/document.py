@@ -17,6 +17,7 @@ from h4hc.ir.cost import Cost, CostTable, Refusal
 from h4hc.ir.graph import Graph, Operator, Tensor
 from h4hc.ir.placement import Placement
 from h4hc.ir.schedule import TICK_SECONDS, Buffer, Schedule, Task
+from h4hc.ir.splitting import Splitting
 from h4hc.ir.target import Link, Target
 from h4hc.ir.workload import Conv, Elementwise, Generic, Kernel, MatMul, Move, Reduction, Workload
 from h4hc.passes.problem import planned_bytes, ticks
@@ -46,6 +47,11 @@ def build_document(compilation: Compilation) -> Document:
         "options": options_record(compilation.options),
         "tick_seconds": TICK_SECONDS,
         "summary": _summary(compilation, graph, schedule),
+        "claims": [
+            {"kind": claim.kind, "value": claim.value, "status": claim.status, "method": claim.method}
+            for claim in compilation.claims
+        ],
+        "splitting": _splitting(compilation.splitting),
         "handoff": ticks(target.handoff),
         "devices": _devices(compilation, operators, schedule),
         "links": [_link(link) for link in target.links],
@@ -66,6 +72,23 @@ def build_document(compilation: Compilation) -> Document:
     }
 
 
+def _splitting(splitting: Splitting | None) -> Document | None:
+    """The operators that two devices compute together, and what the model achieves without that."""
+    if splitting is None:
+        return None
+    return {
+        "operators": [
+            {
+                "operator": split.operator,
+                "parts": [{"operator": name, "channels": count} for name, count in split.parts],
+            }
+            for split in splitting.operators
+        ],
+        "latency_seconds": splitting.latency,
+        "energy_joules": splitting.energy,
+    }
+
+
 def finished(compilation: Compilation) -> tuple[Graph, CostTable, Placement, Schedule]:
     """The results of the passes; a compilation that lacks one cannot be written."""
     results = {name: getattr(compilation, name) for name in ("graph", "costs", "placement", "schedule")}
@@ -82,7 +105,7 @@ def options_record(options: Options) -> Document:
         "budget_seconds": options.budget_seconds,
         "precision": options.precision,
         "weights": options.weights,
-        "frames": options.frames,
+        "frames": options.window,
         "interval_seconds": options.interval_seconds,
         "effort": options.effort,
     }

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from h4hc.compiler import Pass
 
 _LONGEST_BUDGET = 86_400.0
-_RATE_FRAMES = 4  # that a fixed rate may keep in flight if --frames does not say
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
@@ -54,10 +53,11 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
     show_default=True,
     help="At most so many, with --pareto.",
 )
-@click.option("--frames", type=click.IntRange(1, 8), metavar="N", default=1, show_default=True,
-              help="Let up to N frames be in flight at a time: more frames per second, later results.")  # fmt: skip
+@click.option("--frames", type=click.IntRange(1, 8), metavar="N",
+              help="Let up to N frames be in flight at a time: more frames per second, later results. "
+              "If not given: 1, with --objective throughput 2, with --fps 4.")  # fmt: skip
 @click.option("--fps", type=click.FloatRange(0.001, 1e6), metavar="RATE",
-              help="Begin a frame every 1/RATE seconds, with at most --frames (if not given, 4) in flight.")  # fmt: skip
+              help="Begin a frame every 1/RATE seconds, with at most --frames in flight.")  # fmt: skip
 @click.option("--pin", "pins", multiple=True, metavar="OP=DEVICE[:MODE]",
               help="Run an operator (name, or a pattern with * and ?) on this device only.")  # fmt: skip
 @click.option("--forbid", "bans", multiple=True, metavar="OP=DEVICE[:MODE]",
@@ -88,7 +88,7 @@ def command(  # the parameters are the command's options
     memory_limits: tuple[str, ...],
     pareto: str | None,
     points: int,
-    frames: int,
+    frames: int | None,
     fps: float | None,
     pins: tuple[str, ...],
     bans: tuple[str, ...],
@@ -131,7 +131,7 @@ def command(  # the parameters are the command's options
         precision=precision,
         weights=weights,
         shapes=dict(parse_shape(text) for text in shapes),
-        frames=_RATE_FRAMES if fps is not None and frames == 1 else frames,
+        frames=frames,
         interval_seconds=None if fps is None else 1 / fps,
         split=split,
         constraints=_constraints(pins, bans, assignment) if pins or bans or assignment else (),

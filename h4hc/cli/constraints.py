@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from h4hc.errors import OptionError
 from h4hc.ir.compilation import Constraint
+from h4hc.ir.splitting import joined_name
 
 MAX_BYTES = 1 << 26
 
@@ -34,7 +35,9 @@ def read_assignment(path: Path) -> tuple[Constraint, ...]:
     if path.is_dir():
         from h4hc.bundle import load_document
 
-        operators = load_document(path)["operators"]
+        document = load_document(path)
+        free = set(_made_by_splitting(document))
+        operators = [o for o in document["operators"] if o["name"] not in free]
         return tuple(Constraint(o["name"], o["device"], True, o["mode"]) for o in operators)
     data = _read_json(path)
     if not isinstance(data, Mapping) or not data:
@@ -43,6 +46,14 @@ def read_assignment(path: Path) -> tuple[Constraint, ...]:
         if not isinstance(place, str):
             raise _bad(path, f"operator {name[:60]!r} has no text as its device")
     return tuple(parse_constraint(f"{name}={place}", pin=True) for name, place in data.items())
+
+
+def _made_by_splitting(document: Mapping[str, Any]) -> Iterator[str]:
+    """Operators that the model does not have: whether the split pays again is for the compiler to find."""
+    for split in (document.get("splitting") or {"operators": []})["operators"]:
+        parts = [part["operator"] for part in split["parts"]]
+        yield from parts
+        yield joined_name(split["operator"])
 
 
 def _read_json(path: Path) -> Any:

@@ -49,6 +49,8 @@ def summary_json(document: dict[str, Any]) -> dict[str, Any]:
             for point in summary["front"]
         ],
         "energy_joules": energy,
+        "claims": [_claim(claim, tick) for claim in document.get("claims", [])],
+        "splitting": document.get("splitting"),
         "macs": summary["macs"],
         "baselines": [
             {
@@ -151,6 +153,8 @@ def print_summary(document: dict[str, Any], console: Console) -> None:
     for part in (
         _systems(summary),
         *([_front(summary)] if summary["front"] else []),
+        *([_claims(summary)] if summary["claims"] else []),
+        *([_splitting(document, summary)] if summary["splitting"] else []),
         _devices(summary),
         _where(summary),
         _transfers(summary),
@@ -191,6 +195,35 @@ def _budget(summary: dict[str, Any]) -> Text:
     if summary["budget_met"]:
         return _text(("Budget met", "bold green"), f": {amount} to spare of {si(budget, 's')}")
     return _text(("Budget missed", "bold red"), f": {amount} over {si(budget, 's')}")
+
+
+def _claim(claim: dict[str, Any], tick: float) -> dict[str, Any]:
+    """A claim in seconds, joules or joule seconds."""
+    unit = {"dynamic-energy": 1e-12, "sequential-edp": 1e-15}.get(claim["kind"], tick)
+    return {**claim, "value": claim["value"] * unit}
+
+
+def _claims(summary: dict[str, Any]) -> RenderableType:
+    table = _table(("proved", "nothing below", ""))
+    for claim in summary["claims"]:
+        unit = {"dynamic-energy": "J", "sequential-edp": "Js"}.get(claim["kind"], "s")
+        table.add_row(claim["kind"], si(claim["value"], unit), claim["status"])
+    return table
+
+
+def _splitting(document: dict[str, Any], summary: dict[str, Any]) -> RenderableType:
+    """The operators in parts, and what that gains."""
+    devices = {operator["name"]: operator["device"] for operator in document["operators"]}
+    whole = summary["splitting"]
+    gain = 1 - summary["latency_seconds"] / whole["latency_seconds"]
+    saved = 1 - summary["energy_joules"] / whole["energy_joules"]
+    alone = summary["frames_in_flight"] == 1
+    effect = f"{gain:.1%} less latency, {saved:.1%} less energy than whole" if alone else ""
+    table = _table(("split operator", "output channels", effect))
+    for split in whole["operators"]:
+        parts = [f"{part['channels']} on {devices[part['operator']]}" for part in split["parts"]]
+        table.add_row(_name(split["operator"]), ", ".join(parts), "")
+    return table
 
 
 def _systems(summary: dict[str, Any]) -> RenderableType:

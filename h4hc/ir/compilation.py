@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
-OBJECTIVES = ("latency", "energy", "edp")
+OBJECTIVES = ("latency", "energy", "edp", "throughput")
 EFFORTS = ("fast", "balanced", "exact")
 PRECISIONS = ("int8", "model")
 WEIGHTS = ("typical", "stored")
+RATE_FRAMES = 4  # that a fixed rate may keep in flight if the options do not say
+THROUGHPUT_FRAMES = 2  # the same of the objective throughput
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Options:
     search may evaluate (None: from `effort`), so that a result does not depend on the machine's speed.
     `baselines`: also schedule the model on each accelerator alone, to report against. `time_limit`: seconds that
     exact effort may take (None: only `evaluations` limit it); a result that was cut short says so. `constraints`: where
-    operators must or must not run. `frames`: how many may be in flight at a time. `interval_seconds`: a fixed frame
+    operators must or must not run. `frames`: how many may be in flight at a time (None: 4 at a fixed rate, 2 for
+    throughput, else 1; see `window`). `interval_seconds`: a fixed frame
     period (None: as short as `frames` allow). `split`: two devices may compute one operator, except at fast effort.
     """
 
@@ -68,9 +71,26 @@ class Options:
     baselines: bool = True
     constraints: tuple[Constraint, ...] = ()
     time_limit: float | None = None
-    frames: int = 1
+    frames: int | None = None
     interval_seconds: float | None = None
     split: bool = True
+
+    @property
+    def window(self) -> int:
+        """How many frames may be in flight at a time."""
+        if self.frames is not None:
+            return self.frames
+        if self.interval_seconds is not None:
+            return RATE_FRAMES
+        return THROUGHPUT_FRAMES if self.objective == "throughput" else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A placement other than the chosen one, and its simulation."""
+
+    placement: Placement
+    simulated: Simulated
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +118,8 @@ class Compilation:
     `model` is the normalised ONNX model (see `h4hc.frontend.normalise`), `backends` the cost model of
     each device by name, `choices` the costs less what the options rule out, `simulated` the placement in
     integers with its trace, which the scheduling passes share, `splitting` the operators that two devices
-    compute together (None: none, and `model` is as it was given).
+    compute together (None: none, and `model` is as it was given), `alternatives` placements that may do better once
+    frames overlap, `parent` a finished compilation of a similar model, whose placement the search sets out from.
     """
 
     source: Source
@@ -115,3 +136,5 @@ class Compilation:
     baselines: tuple[Baseline, ...] = ()
     claims: tuple[Claim, ...] = ()
     splitting: Splitting | None = None
+    alternatives: tuple[Alternative, ...] = ()
+    parent: Compilation | None = None

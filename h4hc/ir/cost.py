@@ -65,6 +65,9 @@ class CostModel(Protocol):
     def costs(self, kernel: Kernel) -> tuple[Cost, ...] | Refusal:
         """What `kernel` costs in each mode the device can run it in, or why it cannot."""
 
+    def channel_granule(self, kernel: Kernel) -> int:
+        """Output channels that the device computes together."""
+
 
 @dataclass(frozen=True, slots=True)
 class CostTable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from h4hc.ir.workload import Kernel
@@ -57,7 +57,8 @@ class Operator:
     tensors that others read, including views of them. `streams` runs parallel to `inputs`;
     None means that the whole input is needed first. `rows` is the length of the streamed axis
     of the output and `prefix` its position; `rows` = 1 where the output appears at the end only.
-    `nodes` are the names of the ONNX nodes, in topological order.
+    `nodes` are the names of the ONNX nodes, in topological order. `overwrites`: inputs of which it reads an element
+    no later than it writes the element at the same place of its output: that may lie in the place of such an input.
     """
 
     name: str
@@ -70,6 +71,19 @@ class Operator:
     streams: tuple[Streamed | None, ...] = ()
     rows: int = 1
     prefix: int = 1
+    overwrites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A root tensor that lies inside the buffer of the root `whole`, behind `elements` of its elements.
+
+    `operator`, which joins or divides, moves nothing; it is the one that reads one of the two and writes the other.
+    """
+
+    operator: str
+    whole: str
+    elements: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +91,7 @@ class Graph:
     """Operators in topological order.
 
     `roots` maps a tensor that is only a view of another (reshape, squeeze, identity) to the
-    tensor that owns the storage; a tensor absent from it owns its own.
+    tensor that owns the storage; a tensor absent from it owns its own. `parts`: roots that lie inside others.
     """
 
     name: str
@@ -86,6 +100,7 @@ class Graph:
     tensors: Mapping[str, Tensor]
     operators: tuple[Operator, ...]
     roots: Mapping[str, str]
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
     def root(self, tensor: str) -> str:
         """The tensor whose storage `tensor` shares (itself, unless it is a view)."""

@@ -26,6 +26,10 @@ class System:
     memories: tuple[str, ...]
     mode_costs: tuple[tuple[Cost, ...], ...]  # per operator, in the order of its modes
     bytes: tuple[int, ...]  # per tensor
+    overwrites: tuple[tuple[int, int, int], ...] = ()  # (operator, input, output): see Operator.overwrites
+    parts: tuple[tuple[int, int, int, int], ...] = ()  # (operator, part, whole, bytes before it), inner ones first
+    idle: frozenset[int] = frozenset()  # operators that only join or divide in place
+    weights: tuple[int, ...] = ()  # bytes per operator
 
     def device_mask(self, names: Iterable[str]) -> int:
         """Bit mask of the named devices."""

@@ -25,6 +25,7 @@ from h4hc.verify.references import references, target_tables
 from h4hc.verify.replay import jitter_replays, nominal_replay
 from h4hc.verify.report import Check, Report, Tally
 from h4hc.verify.sameness import same_computation
+from h4hc.verify.sharing import shared
 from h4hc.verify.structure import check_chain, interface, nodes_once
 from h4hc.verify.totals import interval, totals
 from h4hc.verify.waits import deadlock, well_formed
@@ -53,6 +54,7 @@ NAMES = {
     "V08": "streams claim no more than the ONNX nodes allow",
     "V09": "tensor shapes, types, sizes and views are the model's",
     "V10": "buffers fit, are aligned and never overlap while live",
+    "V25": "buffers share addresses only as parts, or where one is written over the other",
     "V13": "resident weights fit",
     "V14": "waits are well formed",
     "V15": "no deadlock: queue order and waits have no circle",
@@ -132,6 +134,7 @@ def check_schedule(document: Document, network: Network) -> list[Check]:
     run = flat(plan)
     checks = [first, _check("V24", target_tables(document))]
     checks += [_check("V04", exclusivity(run)), _check("V05", order(run)), _check("V10", allocation(run))]
+    checks.append(_check("V25", shared(run)))
     static: tuple[tuple[str, Callable[[Plan], Tally]], ...] = (
         ("V02", coverage),
         ("V03", placement),

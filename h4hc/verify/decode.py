@@ -7,6 +7,7 @@ from typing import Any
 from h4hc.errors import BundleError
 from h4hc.verify.document import (
     Buffer,
+    Claim,
     Device,
     Document,
     Link,
@@ -75,7 +76,12 @@ def decode(value: Any) -> Document:
         buffers=top.objects("buffers", _buffer),
         tasks=tasks,
         queues=top.table("queues", read_naturals),
+        claims=top.objects("claims", _claim) if "claims" in top.members else (),
     )
+
+
+def _claim(fields: Fields) -> Claim:
+    return Claim(fields.text("kind"), fields.natural("value"), fields.text("status"))
 
 
 def _target(fields: Fields) -> Target:
@@ -203,7 +209,14 @@ def _operator(fields: Fields) -> Operator:
         energy=fields.natural("energy"),
         resident_bytes=fields.natural("resident_bytes"),
         costs=fields.table("costs", _costs),
+        moves_nothing=_is_view(fields),
     )
+
+
+def _is_view(operator: Fields) -> bool:
+    """Whether the workload is stated to be a view."""
+    workload = operator.members.get("workload")
+    return isinstance(workload, dict) and workload.get("kind") == "view"
 
 
 def _stream(value: Any, where: str) -> Stream | None:

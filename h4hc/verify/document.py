@@ -128,7 +128,10 @@ class ModeCost:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One fused kernel. `costs` holds per device the modes, or the reason of the refusal."""
+    """One fused kernel. `costs` holds per device the modes, or the reason of the refusal.
+
+    `moves_nothing`: its workload is a view.
+    """
 
     name: str
     kind: str
@@ -148,6 +151,7 @@ class Operator:
     energy: int
     resident_bytes: int
     costs: Mapping[str, Mapping[str, ModeCost] | str]
+    moves_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +257,15 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What is said to be proved: nothing is below `value`, and if `status` is ``optimal``, something attains it."""
+
+    kind: str
+    value: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """The whole of schedule.json."""
 
@@ -278,6 +291,7 @@ class Document:
     buffers: tuple[Buffer, ...]
     tasks: tuple[Task, ...]
     queues: Mapping[str, tuple[int, ...]]
+    claims: tuple[Claim, ...] = ()
 
     def root(self, tensor: str) -> str:
         """The tensor whose storage `tensor` shares."""

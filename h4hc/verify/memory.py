@@ -25,7 +25,7 @@ def allocation(plan: Plan) -> Tally:
         _expect_lifetime(tally, plan, buffer, label)
     for earlier, later in plan.handovers:
         tally.expect(
-            earlier.end <= later.start,
+            earlier.end <= later.start or plan.sharing.over.get(later.id) == earlier.id,
             f"buffers {earlier.id} ({earlier.tensor!r}) and {later.id} ({later.tensor!r}) share addresses of "
             f"{later.memory} while both are live",
         )
@@ -54,15 +54,21 @@ def ordered_reuse(plan: Plan, clocks: Clocks) -> Tally:
     Proved by queue order and waits alone, so it holds whatever the tasks really take.
     """
     tally = Tally()
+    written = {take.later.id for take in plan.takeovers}
     for earlier, later in plan.handovers:
-        label = (
-            f"buffer {later.id} ({later.tensor!r}) reuses memory of buffer {earlier.id} ({earlier.tensor!r})"
+        members = {later.id, *(part for part in plan.sharing.inside if plan.sharing.outer(part) == later.id)}
+        tally.expect(
+            not written.isdisjoint(members),
+            f"buffer {later.id} ({later.tensor!r}) reuses memory of buffer {earlier.id} ({earlier.tensor!r}), "
+            f"but is a graph input, there from the start",
         )
-        writers = plan.writers[later.id]
-        tally.expect(bool(writers), f"{label}, but is a graph input, there from the start")
-        users = {task.id: task for task in (*plan.writers[earlier.id], *plan.readers[earlier.id])}
-        for writer in writers:
-            for user in users.values():
+    for take in plan.takeovers:
+        label = (
+            f"buffer {take.later.id} ({take.later.tensor!r}) reuses memory of buffer {take.earlier.id} "
+            f"({take.earlier.tensor!r})"
+        )
+        for writer in take.writers:
+            for user in take.users:
                 if user.id == writer.id:
                     tally.expect(False, f"{label} while {user.label} uses both")
                     continue

@@ -16,6 +16,7 @@ from h4hc.verify.handovers import find_handovers
 from h4hc.verify.needs import Need, ceil_div, elements_at, everything
 from h4hc.verify.network import Network, Node
 from h4hc.verify.reach import group_needs
+from h4hc.verify.sharing import Sharing, find_sharing
 
 FLOATS = frozenset(("float16", "bfloat16", "float32", "float64"))
 ITEM_BYTES = {
@@ -47,6 +48,16 @@ class Demand:
     writer: Task
     count: int
     tensor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """`writers` write `later` to addresses of `earlier`: after all of `users` have finished."""
+
+    earlier: Buffer
+    later: Buffer
+    users: tuple[Task, ...]
+    writers: tuple[Task, ...]
 
 
 class Plan:
@@ -166,9 +177,39 @@ class Plan:
         return (memory.bandwidth, memory.energy_per_byte) if memory else (float("inf"), 0.0)
 
     @cached_property
+    def sharing(self) -> Sharing:
+        """Which buffers are parts of others or are written over others."""
+        return find_sharing(self)
+
+    @cached_property
     def handovers(self) -> Sequence[tuple[Buffer, Buffer]]:
-        """Pairs of buffers, (earlier, later), of which the later takes over addresses of the earlier."""
-        return find_handovers(self.document.buffers)
+        """Pairs of buffers, (earlier, later), of which the later takes over addresses of the earlier.
+
+        Parts belong to the buffer that holds them.
+        """
+        inside = self.sharing.inside
+        return find_handovers([buffer for buffer in self.document.buffers if buffer.id not in inside])
+
+    @cached_property
+    def takeovers(self) -> Sequence[Takeover]:
+        """What each handover asks for: writers that come after the users of what was there."""
+        sharing = self.sharing
+        members: dict[int, list[Buffer]] = {}
+        for buffer in self.document.buffers:
+            members.setdefault(sharing.outer(buffer.id), []).append(buffer)
+        found = []
+        for earlier, later in self.handovers:
+            written = sharing.over.get(later.id) == earlier.id
+            for new in members[later.id]:
+                writers = tuple(task for task in self.writers[new.id] if task.id not in sharing.idle)
+                for old in members[earlier.id] if writers else ():
+                    if not old.touches(new):
+                        continue
+                    # What is overwritten has been written where it is read: V06 sees to that, tile by tile.
+                    users = dict.fromkeys((*(() if written else self.writers[old.id]), *self.readers[old.id]))
+                    own = {task.id for task in writers} if written else set()
+                    found.append(Takeover(old, new, tuple(u for u in users if u.id not in own), writers))
+        return found
 
     def elements(self, tensor: str) -> int:
         """Number of elements of a tensor of partitioned.onnx."""

@@ -80,9 +80,14 @@ def close_above(whole: int, exact: float) -> bool:
 
 
 def _spill_traffic(plan: Plan, task: Task) -> tuple[float, float]:
-    """Seconds and joules that `task` spends on the memory behind its device's: one pass per tensor."""
+    """Seconds and joules that `task` spends on the memory behind its device's: one pass per tensor.
+
+    None if what it joins or divides lies in its place.
+    """
     memory = plan.devices[task.resource].memory
     seconds = joules = 0.0
+    if task.id in plan.sharing.idle:
+        return seconds, joules
     for number in dict.fromkeys((*task.reads, *task.writes)):
         buffer = plan.buffers[number]
         if buffer.memory != memory:

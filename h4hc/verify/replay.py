@@ -139,12 +139,11 @@ def _expect_data(tally: Tally, plan: Plan, times: Times, what: str) -> None:
 
 def _expect_memory(tally: Tally, plan: Plan, times: Times, what: str) -> None:
     """No buffer is written while an older one at the same address is in use."""
-    for earlier, later in plan.handovers:
-        users = [*plan.writers[earlier.id], *plan.readers[earlier.id]]
-        free = max((times.span(task)[1] for task in users), default=0)
-        taken = min((times.span(task)[0] for task in plan.writers[later.id]), default=0)
+    for take in plan.takeovers:
+        free = max((times.span(task)[1] for task in take.users), default=0)
+        taken = min(times.span(task)[0] for task in take.writers)
         tally.expect(
             free <= taken,
-            f"{what}: buffer {later.id} ({later.tensor!r}) is written at {taken}, but buffer {earlier.id} "
-            f"({earlier.tensor!r}) is in use until {free}",
+            f"{what}: buffer {take.later.id} ({take.later.tensor!r}) is written at {taken}, but buffer "
+            f"{take.earlier.id} ({take.earlier.tensor!r}) is in use until {free}",
         )

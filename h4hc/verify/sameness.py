@@ -2,7 +2,8 @@
 
 Both graphs are walked together from their outputs towards their inputs. The walk passes through Transfer
 and Identity nodes. Where partitioned.onnx has an initializer, the model must have the same bytes,
-or an expression of initializers and shapes, whose value the functional check then covers.
+or an expression of initializers and shapes, whose value the functional check then covers. Where it joins parts of
+a tensor that the model computes whole, the walk goes on with each part (h4hc.verify.splits).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from h4hc.verify.network import DEFAULT_DOMAINS, RANDOM, SHAPE_ONLY, Network, Node
 from h4hc.verify.report import Tally
+from h4hc.verify.splits import Part, is_range, is_range_of_shape, joined_parts, operands
 from h4hc.verify.structure import fingerprint
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 MAX_INLINED_NODES = 200_000
 Signature = tuple[str, str, str]
+Pair = tuple[
+    str, str, Part | None
+]  # tensors of the model and of partitioned.onnx; the part that the latter is
 
 
 def same_computation(original: ModelProto, partitioned: Network) -> Tally:
@@ -28,11 +33,16 @@ def same_computation(original: ModelProto, partitioned: Network) -> Tally:
         tally.skipped = reason
         return tally
     model = Network(inlined(original))
-    pending = [(name, name) for name in partitioned.outputs]
+    pending: list[Pair] = [(name, name, None) for name in partitioned.outputs]
     seen = set(pending)
     while pending:
-        theirs, ours = pending.pop()
-        for pair in _compare(tally, model, theirs, partitioned, ours):
+        theirs, ours, part = pending.pop()
+        theirs, ours = _resolve(model, theirs), _resolve(partitioned, ours)
+        if part is None:
+            pairs = _compare(tally, model, theirs, partitioned, ours)
+        else:
+            pairs = _compare_part(tally, model, theirs, partitioned, ours, part)
+        for pair in pairs:
             if pair not in seen:
                 seen.add(pair)
                 pending.append(pair)
@@ -113,11 +123,8 @@ def _resolve(network: Network, tensor: str) -> str:
     return tensor
 
 
-def _compare(
-    tally: Tally, model: Network, theirs: str, partitioned: Network, ours: str
-) -> list[tuple[str, str]]:
+def _compare(tally: Tally, model: Network, theirs: str, partitioned: Network, ours: str) -> list[Pair]:
     """Compare what computes tensor `ours` with what computes `theirs`; returns the pairs to compare next."""
-    theirs, ours = _resolve(model, theirs), _resolve(partitioned, ours)
     weight = partitioned.initializers.get(ours)
     if weight is not None or ours in partitioned.sparse:
         tally.expect(
@@ -134,12 +141,43 @@ def _compare(
     if node is None or twin is None:
         tally.expect(False, f"nothing computes {ours!r} or, in the model, {theirs!r}")
         return []
-    if not tally.expect(
-        _same_node(node, ours, twin, theirs), f"{node.label} computes {ours!r}, the model has {twin.label}"
-    ):
+    same = _same_node(node, ours, twin, theirs)
+    parts = [] if same else joined_parts(partitioned, node)
+    if parts:
+        return [(theirs, name, part) for name, part in parts]
+    if not tally.expect(same, f"{node.label} computes {ours!r}, the model has {twin.label}"):
         return []
     pairs = zip(_trimmed(twin), _trimmed(node), strict=True)
-    return [(a, b) for a, b in pairs if a or b]
+    return [(a, b, None) for a, b in pairs if a or b]
+
+
+def _compare_part(
+    tally: Tally, model: Network, theirs: str, partitioned: Network, ours: str, part: Part
+) -> list[Pair]:
+    """As `_compare`, for a tensor `ours` that is a part of `theirs`."""
+    what = f"{ours!r} is not the part {part.start} to {part.stop} of {part.total} of the model's {theirs!r}"
+    weight = partitioned.initializers.get(ours)
+    if weight is not None:
+        known = _stored(model, theirs)
+        tally.expect(known is not None and is_range(known, weight, part), f"initializer {what}")
+        return []
+    node, twin = partitioned.producers.get(ours), model.producers.get(theirs)
+    if node is None or twin is None or not _same_node(node, ours, twin, theirs):
+        tally.expect(False, what)
+        return []
+    if node.op == "ConstantOfShape":
+        shapes = [
+            _stored(network, _resolve(network, (*reader.inputs, "")[0]))
+            for network, reader in ((model, twin), (partitioned, node))
+        ]
+        tally.expect(is_range_of_shape(shapes[0], shapes[1], part), f"{node.label}: {what}")
+        return []
+    needed = operands(partitioned, node, part)
+    if not tally.expect(needed is not None, f"{node.label}: its channels do not stand alone, {what}"):
+        return []
+    inputs = dict(needed or ())
+    pairs = enumerate(zip(_trimmed(twin), _trimmed(node), strict=True))
+    return [(a, b, inputs.get(index)) for index, (a, b) in pairs if a or b]
 
 
 def _same_node(node: Node, ours: str, twin: Node, theirs: str) -> bool:
@@ -164,14 +202,20 @@ def _trimmed(node: Node) -> tuple[str, ...]:
 
 def _same_constant(model: Network, theirs: str, weight: TensorProto | None) -> bool:
     """Whether the model has the same bytes for `theirs`, or computes it from constants and shapes."""
-    known = model.initializers.get(theirs)
-    node = model.producers.get(theirs)
-    if known is None and node is not None and node.op == "Constant":
-        value = node.attribute("value")
-        known = value if value is not None and hasattr(value, "dims") else None
+    known = _stored(model, theirs)
     if known is not None and weight is not None:
         return _same_bytes(known, weight)
     return theirs in model.sparse or is_foldable(model, theirs)
+
+
+def _stored(model: Network, tensor: str) -> TensorProto | None:
+    """The initializer `tensor`, or the value of the Constant node that writes it."""
+    known = model.initializers.get(tensor)
+    node = model.producers.get(tensor)
+    if known is None and node is not None and node.op == "Constant":
+        value = node.attribute("value")
+        known = value if value is not None and hasattr(value, "dims") else None
+    return known
 
 
 def _same_bytes(first: TensorProto, second: TensorProto) -> bool:

@@ -70,7 +70,32 @@ def totals(plan: Plan) -> Tally:
     )
     _device_totals(tally, plan)
     _memory_totals(tally, plan)
+    _claims(tally, plan)
     return tally
+
+
+def _claims(tally: Tally, plan: Plan) -> None:
+    """No claim contradicts the schedule: what is bounded from below is not below its bound."""
+    document, summary = plan.document, plan.document.summary
+    whole = all(task.tiles == 1 for task in document.tasks)
+    found = {
+        "critical-path": summary.latency,
+        "latency": summary.latency,
+        "initiation-interval": min(summary.latency, summary.initiation_interval),
+        "dynamic-energy": summary.dynamic_energy,
+        "operator-latency": summary.latency if whole else None,
+        "sequential-edp": None,
+        "sequential-latency": None,
+    }
+    for claim in document.claims:
+        if claim.kind not in found or claim.status not in ("bound", "optimal"):
+            tally.expect(False, f"claim {claim.kind!r} of status {claim.status!r} is unknown")
+            continue
+        value = found[claim.kind]
+        if value is not None:
+            tally.expect(
+                value >= claim.value, f"{claim.kind} is at least {claim.value} by claim, here {value}"
+            )
 
 
 def _near(tally: Tally, what: str, stated: float, found: float) -> None:
@@ -108,17 +133,19 @@ def _device_totals(tally: Tally, plan: Plan) -> None:
 
 def _memory_totals(tally: Tally, plan: Plan) -> None:
     weights = _weights(plan)
+    sharing = plan.sharing
+    alignments = {memory.name: memory.alignment for memory in plan.document.memories}
+    sizes = {b.id: -(-b.bytes // alignments[b.memory]) * alignments[b.memory] for b in plan.document.buffers}
+    for buffer in plan.document.buffers:
+        stride = sizes[sharing.outer(buffer.id)] if buffer.copies > 1 else 0
+        tally.expect(
+            buffer.stride == stride,
+            f"buffer {buffer.id}: copies lie {buffer.stride} bytes apart, not {stride}",
+        )
     for memory in plan.document.memories:
-        mine = [buffer for buffer in plan.document.buffers if buffer.memory == memory.name]
-        sizes = {b.id: -(-b.bytes // memory.alignment) * memory.alignment for b in mine}
+        mine = [b for b in plan.document.buffers if b.memory == memory.name and b.id not in sharing.inside]
         peak = max((b.offset + (b.copies - 1) * b.stride + sizes[b.id] for b in mine), default=0)
-        for buffer in mine:
-            stride = sizes[buffer.id] if buffer.copies > 1 else 0
-            tally.expect(
-                buffer.stride == stride,
-                f"buffer {buffer.id}: copies lie {buffer.stride} bytes apart, not {stride}",
-            )
-        bound = most_live_bytes(*_over_frames(plan, mine, sizes))
+        bound = least_bytes(plan, _without_overwritten(plan, mine), sizes)
         stated = memory.weights, memory.peak, memory.lower_bound
         found = weights.get(memory.name, 0), peak, bound
         tally.expect(
@@ -127,21 +154,36 @@ def _memory_totals(tally: Tally, plan: Plan) -> None:
         )
 
 
-def _over_frames(
-    plan: Plan, buffers: list[Buffer], sizes: Mapping[int, int]
-) -> tuple[list[Buffer], dict[int, int]]:
-    """`buffers` of as many frames as overlap in time, numbered anew, with their sizes."""
-    frames, period = plan.document.summary.frames_in_flight, plan.document.summary.initiation_interval
-    count = 2 * frames + 2 if frames > 1 else 1
-    found: list[Buffer] = []
-    found_sizes: dict[int, int] = {}
-    for frame in range(count):
-        for buffer in buffers:
-            number = len(found)
-            shift = frame * period
-            found.append(replace(buffer, id=number, start=buffer.start + shift, end=buffer.end + shift))
-            found_sizes[number] = sizes[buffer.id]
-    return found, found_sizes
+def _without_overwritten(plan: Plan, buffers: list[Buffer]) -> list[Buffer]:
+    """`buffers`, those that others are written over together with these as one that lives on."""
+    known = {buffer.id: buffer for buffer in buffers}
+    for buffer in sorted(buffers, key=lambda b: -b.start):
+        old = plan.sharing.over.get(buffer.id)
+        if old in known:
+            known[old] = replace(known[old], end=max(known[old].end, known.pop(buffer.id).end))
+    return list(known.values())
+
+
+def least_bytes(plan: Plan, buffers: list[Buffer], sizes: Mapping[int, int]) -> int:
+    """The least memory for `buffers` at fixed places: the most bytes that hold data at one tick in some frame.
+
+    With several frames in flight, a buffer in several places fills all of them at every tick of the interval in some
+    frame, and a graph input may arrive at any time.
+    """
+    if plan.document.summary.frames_in_flight == 1:
+        return most_live_bytes(buffers, sizes)
+    period = max(1, plan.document.summary.initiation_interval)
+    always, rest = 0, []
+    for buffer in buffers:
+        length = max(1, buffer.end - buffer.start)
+        if not plan.writers[buffer.id] or length >= period:
+            always += sizes[buffer.id] * buffer.copies
+        else:
+            begin = buffer.start % period
+            rest += [
+                replace(buffer, start=begin + lap * period, end=begin + lap * period + length) for lap in (0, 1)
+            ]
+    return always + most_live_bytes(rest, sizes)
 
 
 def _weights(plan: Plan) -> dict[str, int]:

@@ -60,7 +60,9 @@ class _Packing:
         budget: int,
     ) -> None:
         self.order, self.sizes, self.capacity, self.budget = order, sizes, capacity, budget
-        self.alive = [[(start + k) % sections for k in range(n)] for start, n in zip(first, count, strict=True)]
+        self.alive = [
+            [(start + k) % sections for k in range(n)] for start, n in zip(first, count, strict=True)
+        ]
         self.floor, self.left = [0] * sections, [0] * sections
         for b, alive in enumerate(self.alive):
             for section in alive:

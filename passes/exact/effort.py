@@ -29,7 +29,8 @@ from h4hc.passes.exact.solver import check_solver
 from h4hc.passes.exact.store import Store, cache_folder
 
 if TYPE_CHECKING:
-    from h4hc.passes.partition import Plan, Searcher
+    from h4hc.passes.plans import Plan
+    from h4hc.passes.search import Searcher
 
 EVALUATIONS = 20_000
 _FULL_SIZE = 260  # operators for which the search has all of its evaluations
@@ -148,7 +149,7 @@ def _search(searcher: Searcher, starts: Sequence[Start], evaluations: int, clock
     mask = (1 << searcher.system.data["devices"]) - 1
 
     def score(start: Start) -> tuple[float, float, float]:
-        return problem.score(*start, objective, budget)
+        return searcher.score(*start, problem)
 
     field = sorted(dict.fromkeys(starts), key=lambda start: (score(start), start))
     rounds = max(1, (len(field) - 1).bit_length() + 1)
@@ -161,7 +162,7 @@ def _search(searcher: Searcher, starts: Sequence[Start], evaluations: int, clock
             while done < share and not clock.expired():
                 step = min(_CHUNK, share - done)
                 seed += 1
-                found = problem.climb(modes, tiles, step, _SEED + seed, mask, objective, budget)
+                found = problem.climb(modes, tiles, step, _SEED + seed, mask, objective, budget, searcher.frames)
                 modes, tiles = tuple(found[0]), tuple(found[1])
                 done += step
             spent += done

@@ -26,8 +26,11 @@ def test_trace_and_score_are_the_same_in_c_and_python(data: st.DataObject) -> No
     compiled, python = native.Problem(problem), reference.Problem(problem)
     assert compiled.trace(modes, tiles) == python.trace(modes, tiles)
     assert compiled.counts(tiles) == python.counts(tiles)
-    for objective in range(3):
-        assert compiled.score(modes, tiles, objective, 150) == python.score(modes, tiles, objective, 150)
+    frames = data.draw(st.integers(1, 3))
+    for objective in range(5):
+        arguments = (modes, tiles, objective, 150, None, frames)
+        assert compiled.score(*arguments) == python.score(*arguments)
+    assert compiled.steady(modes, tiles, frames) == python.steady(modes, tiles, frames)
     tasks = problem["operators"] + problem["tensors"] * problem["memories"]
     order = [*data.draw(st.lists(st.integers(0, tasks - 1), max_size=3)), *range(problem["operators"])]
     if len(order) == problem["operators"] or not set(order[: -problem["operators"]]) & set(
@@ -47,7 +50,8 @@ def test_climb_is_the_same_in_c_and_python(data: st.DataObject) -> None:
     problem = data.draw(problems())
     modes, tiles = data.draw(placements(problem))
     seed = data.draw(st.integers(0, 2**64 - 1))
-    arguments = (modes, tiles, 60, seed, data.draw(st.integers(0, 7)), data.draw(st.integers(0, 2)), 100)
+    arguments = (modes, tiles, 40, seed, data.draw(st.integers(0, 7)), data.draw(st.integers(0, 4)), 100,
+                 data.draw(st.integers(1, 3)))
     assert native.Problem(problem).climb(*arguments) == reference.Problem(problem).climb(*arguments)
 
 

@@ -32,14 +32,14 @@ def damage(build: Path) -> None:
 def test_a_valid_bundle(build: Path) -> None:
     result = run(build)
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[-1].startswith("verified: 30 checks passed (")
+    assert result.output.splitlines()[-1].startswith("verified: 31 checks passed (")
 
 
 def test_a_damaged_bundle(build: Path) -> None:
     damage(build)
     result = run(build, "--no-functional")
     assert result.exit_code == 1
-    assert result.output.splitlines()[-1] == "NOT verified: 4 of 30 checks failed (V18, V19, V21, V20), 2 skipped"
+    assert result.output.splitlines()[-1] == "NOT verified: 4 of 31 checks failed (V18, V19, V21, V20), 2 skipped"
     assert "the last task ends at" in " ".join(result.output.split())
 
 

@@ -14,13 +14,21 @@ static double total_energy(const Problem *p, const Result *r) {
     return (double)r->energy + watts * (double)r->latency;
 }
 
-static Score score_of(const Problem *p, const Result *r, int objective, i64 budget) {
+static Score score_of(const Problem *p, const Result *r, int objective, i64 budget, i64 frames) {
     double energy = total_energy(p, r), latency = (double)r->latency;
     Score s = {0.0, latency, energy};
     if (budget > 0 && r->latency > budget) s.late = (double)(r->latency - budget);
     if (objective == 1) { s.primary = energy; s.secondary = latency; }
     if (objective == 2) { s.primary = energy * latency; s.secondary = latency; }
+    if (objective == 3) { s.primary = (double)r->interval; s.secondary = latency; }
+    if (objective == 4) { s.primary = (double)r->busiest + latency / (double)frames; s.secondary = latency; }
     return s;
+}
+
+/* Objective 3 looks at several frames, the others at one. */
+static void evaluate(Problem *p, const i64 *mode, const i64 *tiles, int objective, i64 frames, Result *r) {
+    if (objective == 3) measure_interval(p, mode, tiles, frames, r);
+    else simulate(p, mode, tiles, r);
 }
 
 static int better_or_equal(const Score *a, const Score *b) {
@@ -129,16 +137,18 @@ PyObject *Problem_climb(Problem *p, PyObject *args) {
     long long evaluations, budget;
     unsigned long long seed, mask;
     int objective;
-    if (!PyArg_ParseTuple(args, "OOLKKiL", &modes, &tiles_in, &evaluations, &seed, &mask, &objective, &budget))
+    long long frames = 1;
+    if (!PyArg_ParseTuple(args, "OOLKKiL|L", &modes, &tiles_in, &evaluations, &seed, &mask, &objective, &budget, &frames))
         return NULL;
     i64 *mode, *tiles;
+    if (read_frames(p, frames)) return NULL;
     if (read_choice(p, modes, tiles_in, &mode, &tiles)) return NULL;
     size_t bytes = sizeof(i64) * (size_t)p->n;
     Result result;
     Py_BEGIN_ALLOW_THREADS
     uint64_t state = seed ? seed : 1;
-    simulate(p, mode, tiles, &result);
-    Score current = score_of(p, &result, objective, budget);
+    evaluate(p, mode, tiles, objective, frames, &result);
+    Score current = score_of(p, &result, objective, budget, frames);
     fill_resident(p, mode);
     memcpy(p->best_mode, mode, bytes);
     memcpy(p->best_tiles, tiles, bytes);
@@ -146,8 +156,8 @@ PyObject *Problem_climb(Problem *p, PyObject *args) {
     for (long long i = 0; i < evaluations && tries > 0; tries--) {
         if (!mutate(p, mode, tiles, mask, &state)) continue;
         i++;
-        simulate(p, mode, tiles, &result);
-        Score next = score_of(p, &result, objective, budget);
+        evaluate(p, mode, tiles, objective, frames, &result);
+        Score next = score_of(p, &result, objective, budget, frames);
         if (better_or_equal(&next, &current)) {
             current = next;
             memcpy(p->best_mode, mode, bytes);
@@ -169,15 +179,19 @@ PyObject *Problem_score(Problem *p, PyObject *args) {
     PyObject *modes, *tiles_in, *order = NULL;
     int objective;
     long long budget;
-    if (!PyArg_ParseTuple(args, "OOiL|O", &modes, &tiles_in, &objective, &budget, &order)) return NULL;
+    long long frames = 1;
+    if (!PyArg_ParseTuple(args, "OOiL|OL", &modes, &tiles_in, &objective, &budget, &order, &frames)) return NULL;
     i64 *mode, *tiles;
+    if (read_frames(p, frames)) return NULL;
     if (read_choice(p, modes, tiles_in, &mode, &tiles)) return NULL;
     Result result;
-    int failed = simulate_asked(p, mode, tiles, order, &result);
+    int failed = 0;
+    if (objective == 3) evaluate(p, mode, tiles, objective, frames, &result);
+    else failed = simulate_asked(p, mode, tiles, order, &result);
     PyMem_Free(mode);
     PyMem_Free(tiles);
     if (failed) return NULL;
-    Score s = score_of(p, &result, objective, budget);
+    Score s = score_of(p, &result, objective, budget, frames);
     return Py_BuildValue("(ddd)", s.late, s.primary, s.secondary);
 }
 

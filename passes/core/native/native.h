@@ -8,6 +8,10 @@
 #include <string.h>
 
 #define MAX_TILES 16
+#define MAX_FRAMES 64
+#define LAPS 4 /* of the closed loop, until a frame is measured */
+#define SETTLING 3 /* windows before the interval is measured, beyond the frames in flight */
+#define MEASURED 4 /* windows */
 
 typedef int64_t i64;
 
@@ -25,12 +29,14 @@ typedef struct {
     double *dev_static;
     /* scratch */
     i64 *op_wait, *op_start, *op_end, *op_tiles_end, *xf_state, *xf_tiles_end, *xf_tiles, *xf_start,
-        *xf_end, *xf_channel, *dev_free, *chan_free, *key, *child, *sibling, *late, *ready, *order;
+        *xf_end, *xf_channel, *dev_free, *chan_free, *key, *child, *sibling, *late, *ready, *order, *busy, *chan_busy;
+    /* frames in flight: scratch by slot; `left` counts a frame's tasks */
+    i64 slots, *frame, *released, *last, *left;
     i64 *resident, *best_mode, *best_tiles;
 } Problem;
 
 typedef struct {
-    i64 latency, energy;
+    i64 latency, energy, busiest, interval;
     uint64_t used;
     i64 order_len;
 } Result;
@@ -44,6 +50,7 @@ typedef struct {
     Problem *p;
     const i64 *mode, *tiles, *order;
     i64 order_len;
+    i64 slot, operators, transfers; /* the frame at hand: its slot, and where its operators and transfers begin */
 } Sim;
 
 /* problem.c */
@@ -51,15 +58,22 @@ extern PyTypeObject ProblemType;
 i64 *read_ints(PyObject *seq, i64 expected, const char *what);
 i64 *zeros(i64 n);
 PyObject *ints_to_list(const i64 *values, i64 n);
+int more_slots(Problem *p, i64 slots);
 int read_choice(Problem *p, PyObject *modes, PyObject *tiles, i64 **mode, i64 **tile);
 
 /* simulate.c */
 void simulate(Problem *p, const i64 *mode, const i64 *tiles, Result *out);
 const char *simulate_in_order(Problem *p, const i64 *mode, const i64 *tiles, const i64 *order, i64 order_len,
                               Result *out);
+i64 simulate_frames(Problem *p, const i64 *mode, const i64 *tiles, i64 window, i64 *period, Result *out);
 int simulate_asked(Problem *p, const i64 *mode, const i64 *tiles, PyObject *order, Result *out);
 PyObject *Problem_trace(Problem *p, PyObject *args);
 PyObject *Problem_counts(Problem *p, PyObject *args);
+
+/* frames.c */
+int read_frames(Problem *p, i64 frames);
+PyObject *Problem_steady(Problem *p, PyObject *args);
+int measure_interval(Problem *p, const i64 *mode, const i64 *tiles, i64 frames, Result *out);
 
 /* climb.c */
 PyObject *Problem_climb(Problem *p, PyObject *args);

@@ -46,10 +46,31 @@ static void Problem_dealloc(Problem *p) {
                   p->dev_capacity, p->link_of, p->link_channels, p->link_overhead, p->xfer_work, p->xfer_energy,
                   p->op_wait, p->op_start, p->op_end, p->op_tiles_end, p->xf_state, p->xf_tiles_end, p->xf_tiles,
                   p->xf_start, p->xf_end, p->xf_channel, p->dev_free, p->chan_free, p->key, p->child,
-                  p->sibling, p->late, p->ready, p->order, p->resident, p->best_mode, p->best_tiles};
+                  p->sibling, p->late, p->ready, p->order, p->busy, p->chan_busy, p->resident, p->best_mode, p->best_tiles,
+                  p->frame, p->released, p->last, p->left};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) PyMem_Free(all[i]);
     PyMem_Free(p->dev_static);
     Py_TYPE(p)->tp_free((PyObject *)p);
+}
+
+/* Room for the state of `slots` frames at a time. */
+int more_slots(Problem *p, i64 slots) {
+    if (slots <= p->slots) return 0;
+    i64 copies = p->nt * p->nm, tasks = p->n + copies;
+    struct { i64 **array; i64 count; } all[] = {
+        {&p->op_wait, p->n}, {&p->op_start, p->n}, {&p->op_end, p->n}, {&p->op_tiles_end, p->n * MAX_TILES},
+        {&p->xf_state, copies}, {&p->xf_start, copies}, {&p->xf_end, copies}, {&p->xf_channel, copies},
+        {&p->xf_tiles, copies}, {&p->xf_tiles_end, copies * MAX_TILES}, {&p->key, tasks}, {&p->child, tasks},
+        {&p->sibling, tasks}, {&p->frame, 1}, {&p->released, 1}, {&p->last, 1}, {&p->left, 1},
+    };
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        i64 *room = zeros(all[i].count * slots);
+        if (!room) return -1;
+        PyMem_Free(*all[i].array);
+        *all[i].array = room;
+    }
+    p->slots = slots;
+    return 0;
 }
 
 #define FIELD(member, name, count) \
@@ -115,28 +136,17 @@ static int Problem_init(Problem *p, PyObject *args, PyObject *kwargs) {
             PyErr_SetString(PyExc_ValueError, "a link has 1 to 16 channels");
             return -1;
         }
-    SCRATCH(op_wait, p->n);
-    SCRATCH(op_start, p->n);
-    SCRATCH(op_end, p->n);
-    SCRATCH(op_tiles_end, p->n * MAX_TILES);
-    SCRATCH(xf_state, p->nt * p->nm);
-    SCRATCH(xf_tiles_end, p->nt * p->nm * MAX_TILES);
-    SCRATCH(xf_tiles, p->nt * p->nm);
-    SCRATCH(xf_start, p->nt * p->nm);
-    SCRATCH(xf_end, p->nt * p->nm);
-    SCRATCH(xf_channel, p->nt * p->nm);
     SCRATCH(dev_free, p->nd);
     SCRATCH(chan_free, p->nl * MAX_CHANNELS);
-    SCRATCH(key, p->n + p->nt * p->nm);
-    SCRATCH(child, p->n + p->nt * p->nm);
-    SCRATCH(sibling, p->n + p->nt * p->nm);
     SCRATCH(late, p->nd + p->nl);
     SCRATCH(ready, p->nd + p->nl);
     SCRATCH(order, p->n + p->nt * p->nm);
+    SCRATCH(busy, p->nd + p->nl * MAX_CHANNELS);
+    SCRATCH(chan_busy, p->nd + p->nl * MAX_CHANNELS);
     SCRATCH(resident, p->nd);
     SCRATCH(best_mode, p->n);
     SCRATCH(best_tiles, p->n);
-    return 0;
+    return more_slots(p, 1);
 }
 
 PyObject *ints_to_list(const i64 *values, i64 n) {
@@ -171,6 +181,7 @@ static PyMethodDef Problem_methods[] = {
     {"score", (PyCFunction)Problem_score, METH_VARARGS, "Score of one placement; see reference.py."},
     {"counts", (PyCFunction)Problem_counts, METH_VARARGS, "Tiles to wait for; see reference.py."},
     {"cut", (PyCFunction)Problem_cut, METH_VARARGS, "Optimal additive placement; see cutting.py."},
+    {"steady", (PyCFunction)Problem_steady, METH_VARARGS, "One of many frames; see reference.py."},
     {"trace", (PyCFunction)Problem_trace, METH_VARARGS, "Schedule of one placement; see reference.py."},
     {NULL, NULL, 0, NULL},
 };

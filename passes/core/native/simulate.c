@@ -1,34 +1,13 @@
 /* One evaluation: list scheduling with streamed tiles; what it says of tasks, buffers and waits. */
-#include "native.h"
+#include "tasks.h"
 
 /* --- one evaluation ------------------------------------------------------------------------- */
-
-static inline i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
-
-static inline i64 memory_of(const Sim *s, i64 op) {
-    return s->p->dev_memory[s->p->mode_device[s->p->mode_ptr[op] + s->mode[op]]];
-}
-
-static inline i64 source_memory(const Sim *s, i64 tensor) {
-    i64 u = s->p->producer[tensor];
-    return u < 0 ? s->p->io_memory : memory_of(s, u);
-}
-
-/* Tiles of the source that tile k of v needs of input e (count: tiles of the source, rows made by it: made). */
-static inline i64 tiles_needed(const Problem *p, i64 e, i64 v, i64 made_rows, i64 k, i64 tiles, i64 count) {
-    if (count <= 1 || p->in_rows[e] <= 0) return count;
-    i64 rows = ((k + 1) * p->rows[v] / tiles - 1) * p->in_stride[e] - p->in_pad[e] + p->in_window[e];
-    if (rows > p->in_rows[e]) rows = p->in_rows[e];
-    if (rows < 0) rows = 0;
-    return ceil_div(ceil_div(rows * made_rows, p->in_rows[e]) * count, made_rows);
-}
 
 /* Run the tiles of operator v from time `free`; returns the end. */
 static i64 run_operator(const Sim *s, i64 v, i64 free, i64 *tile_end, i64 *start) {
     const Problem *p = s->p;
     i64 m = p->mode_ptr[v] + s->mode[v], d = p->mode_device[m], mem = p->dev_memory[d];
-    i64 tiles = s->tiles[v];
-    i64 work = p->mode_work[m] + (tiles - 1) * p->dev_overhead[d];
+    i64 tiles = s->tiles[v], work = operator_work(s, v);
     i64 now = free;
     for (i64 k = 0; k < tiles; k++) {
         i64 begin = now;
@@ -37,12 +16,12 @@ static i64 run_operator(const Sim *s, i64 v, i64 free, i64 *tile_end, i64 *start
             const i64 *ends;
             i64 count, latency = 0;
             if (source_memory(s, t) != mem) {
-                ends = p->xf_tiles_end + (t * p->nm + mem) * MAX_TILES;
-                count = p->xf_tiles[t * p->nm + mem];
+                ends = p->xf_tiles_end + (s->transfers + t * p->nm + mem) * MAX_TILES;
+                count = p->xf_tiles[s->transfers + t * p->nm + mem];
             } else if (u < 0) {
                 continue;
             } else {
-                ends = p->op_tiles_end + u * MAX_TILES;
+                ends = p->op_tiles_end + (s->operators + u) * MAX_TILES;
                 count = s->tiles[u];
                 if (p->mode_device[p->mode_ptr[u] + s->mode[u]] != d) latency = p->handoff;
             }
@@ -59,16 +38,6 @@ static i64 run_operator(const Sim *s, i64 v, i64 free, i64 *tile_end, i64 *start
     return now;
 }
 
-static i64 transfer_link(const Sim *s, i64 x) {
-    return s->p->link_of[source_memory(s, x / s->p->nm) * s->p->nm + x % s->p->nm];
-}
-
-static i64 transfer_work(const Sim *s, i64 x) {
-    const Problem *p = s->p;
-    i64 t = x / p->nm, link = transfer_link(s, x), u = p->producer[t], tiles = u < 0 ? 1 : s->tiles[u];
-    return p->xfer_work[link * p->nt + t] + (tiles - 1) * p->link_overhead[link];
-}
-
 /* The channel of `link` that is free first. */
 static i64 first_channel(const Problem *p, i64 link) {
     i64 best = link * MAX_CHANNELS;
@@ -81,9 +50,10 @@ static i64 first_channel(const Problem *p, i64 link) {
 static i64 run_transfer(const Sim *s, i64 x, i64 free, i64 *tile_end, i64 *start) {
     const Problem *p = s->p;
     i64 u = p->producer[x / p->nm], tiles = u < 0 ? 1 : s->tiles[u], work = transfer_work(s, x), now = free;
+    const i64 *made = p->op_tiles_end + (s->operators + u) * MAX_TILES; /* u < 0: nothing to wait for */
     for (i64 k = 0; k < tiles; k++) {
         i64 begin = now;
-        if (u >= 0 && p->op_tiles_end[u * MAX_TILES + k] > begin) begin = p->op_tiles_end[u * MAX_TILES + k];
+        if (u >= 0 && made[k] > begin) begin = made[k];
         if (k == 0) *start = begin;
         now = begin + (work * (k + 1) / tiles - work * k / tiles);
         tile_end[k] = now;
@@ -93,16 +63,26 @@ static i64 run_transfer(const Sim *s, i64 x, i64 free, i64 *tile_end, i64 *start
 
 /* --- candidates ------------------------------------------------------------------------------ */
 /* The candidate that can run without stalling first goes next. That time is the later of when its queue is free and
- * of a time that its inputs set once (`key`), so two heaps per queue do: candidates that the queue waits for, by
- * time, and those that wait for the queue, by rank. A queue is a device, or a link after the devices; candidate c is
- * operator c, or transfer c - n. Pairing heaps: `child` and `sibling` are lists threaded through the candidates. */
+ * of a time that its inputs and its frame set once (`key`), so two heaps per queue do: candidates that the queue waits
+ * for, by time, and those that wait for the queue, by frame and rank. A queue is a device, or a link after the
+ * devices. Candidate c of a frame is operator c, or transfer c - n; behind those of one slot come those of the next.
+ * Pairing heaps: `child` and `sibling` are lists threaded through the candidates. */
 
 #define WAITED_FOR INT64_MIN
 
+static inline i64 tasks_of(const Problem *p) { return p->n + p->nt * p->nm; }
+
+/* Of equals, the one of the older frame, then transfers, then the higher rank, then the lower number. */
+static int precedes(const Problem *p, i64 a, i64 b) {
+    i64 tasks = tasks_of(p), fa = p->frame[a / tasks], fb = p->frame[b / tasks];
+    if (fa != fb) return fa < fb;
+    i64 ca = a % tasks, cb = b % tasks;
+    i64 ra = ca < p->n ? p->rank[ca] : INT64_MAX, rb = cb < p->n ? p->rank[cb] : INT64_MAX;
+    return ra != rb ? ra > rb : ca < cb;
+}
+
 static int before(const Problem *p, i64 a, i64 b) {
-    if (p->key[a] != p->key[b]) return p->key[a] < p->key[b];
-    i64 ra = a < p->n ? p->rank[a] : INT64_MAX, rb = b < p->n ? p->rank[b] : INT64_MAX;
-    return ra != rb ? ra > rb : a < b;
+    return p->key[a] != p->key[b] ? p->key[a] < p->key[b] : precedes(p, a, b);
 }
 
 static i64 meld(const Problem *p, i64 a, i64 b) {
@@ -131,20 +111,27 @@ static i64 without_first(const Problem *p, i64 first) {
     return root;
 }
 
+/* Go on with the frame in `slot`. */
+static void enter(Sim *s, i64 slot) {
+    s->slot = slot;
+    s->operators = slot * s->p->n;
+    s->transfers = slot * s->p->nt * s->p->nm;
+}
+
 static void candidate(Sim *s, i64 c) {
     const Problem *p = s->p;
     if (s->order) return;
-    i64 scratch[MAX_TILES], start, queue;
+    i64 scratch[MAX_TILES], start, queue, id = s->slot * tasks_of(p) + c, released = p->released[s->slot];
     if (c < p->n) {
         i64 m = p->mode_ptr[c] + s->mode[c];
         queue = p->mode_device[m];
-        p->key[c] = run_operator(s, c, 0, scratch, &start) - p->mode_work[m] - (s->tiles[c] - 1) * p->dev_overhead[queue];
+        p->key[id] = run_operator(s, c, released, scratch, &start) - operator_work(s, c);
     } else {
         queue = p->nd + transfer_link(s, c - p->n);
-        p->key[c] = run_transfer(s, c - p->n, 0, scratch, &start) - transfer_work(s, c - p->n);
+        p->key[id] = run_transfer(s, c - p->n, released, scratch, &start) - transfer_work(s, c - p->n);
     }
-    p->child[c] = -1;
-    p->late[queue] = meld(p, p->late[queue], c);
+    p->child[id] = -1;
+    p->late[queue] = meld(p, p->late[queue], id);
 }
 
 /* Take the next candidate out of the heaps; -1 if there is none. */
@@ -163,10 +150,11 @@ static i64 next_candidate(Sim *s) {
         i64 c = p->ready[q] >= 0 ? p->ready[q] : p->late[q];
         if (c < 0) continue;
         i64 time = p->ready[q] >= 0 ? free : p->key[c];
-        if (best < 0 || time < best_time) { best = c; best_queue = q; best_time = time; continue; }
-        if (time > best_time) continue;
-        i64 a = c < p->n ? p->rank[c] : INT64_MAX, b = best < p->n ? p->rank[best] : INT64_MAX;
-        if (a > b || (a == b && c < best)) { best = c; best_queue = q; }
+        if (best < 0 || time < best_time || (time == best_time && precedes(p, c, best))) {
+            best = c;
+            best_queue = q;
+            best_time = time;
+        }
     }
     if (best < 0) return -1;
     i64 *heap = p->ready[best_queue] >= 0 ? p->ready : p->late;
@@ -179,8 +167,18 @@ static void arrived(Sim *s, i64 t, i64 mem) {
     const Problem *p = s->p;
     for (i64 i = p->cons_ptr[t]; i < p->cons_ptr[t + 1]; i++) {
         i64 v = p->cons_op[i];
-        if (memory_of(s, v) == mem && --p->op_wait[v] == 0) candidate(s, v);
+        if (memory_of(s, v) == mem && --p->op_wait[s->operators + v] == 0) candidate(s, v);
     }
+}
+
+/* Copy tensor t to memory `mem`, unless that was asked before. */
+static void wanted(Sim *s, i64 t, i64 mem) {
+    Problem *p = s->p;
+    i64 x = t * p->nm + mem;
+    if (p->xf_state[s->transfers + x] != XF_NONE) return;
+    p->xf_state[s->transfers + x] = XF_READY;
+    p->left[s->slot]++;
+    candidate(s, p->n + x);
 }
 
 static void produced(Sim *s, i64 t) {
@@ -188,22 +186,30 @@ static void produced(Sim *s, i64 t) {
     i64 home = source_memory(s, t);
     arrived(s, t, home);
     for (i64 i = p->cons_ptr[t]; i < p->cons_ptr[t + 1]; i++) {
-        i64 mem = memory_of(s, p->cons_op[i]), x = t * p->nm + mem;
-        if (mem != home && p->xf_state[x] == XF_NONE) { p->xf_state[x] = XF_READY; candidate(s, p->n + x); }
+        i64 mem = memory_of(s, p->cons_op[i]);
+        if (mem != home) wanted(s, t, mem);
     }
-    i64 x = t * p->nm + p->io_memory;
-    if (p->sink[t] && home != p->io_memory && p->xf_state[x] == XF_NONE) {
-        p->xf_state[x] = XF_READY;
-        candidate(s, p->n + x);
-    }
+    if (p->sink[t] && home != p->io_memory) wanted(s, t, p->io_memory);
+}
+
+/* A task of `work` ticks on a device, or (behind the devices) on a channel, ends at `end`. */
+static void ended(Sim *s, i64 queue, i64 work, i64 end, Result *out) {
+    Problem *p = s->p;
+    if (end > out->latency) out->latency = end;
+    if (end > p->last[s->slot]) p->last[s->slot] = end;
+    p->left[s->slot]--;
+    if (p->frame[s->slot]) return;
+    p->busy[queue] += work;
+    if (p->busy[queue] > out->busiest) out->busiest = p->busy[queue];
 }
 
 static void commit_operator(Sim *s, i64 v, Result *out) {
     Problem *p = s->p;
-    i64 m = p->mode_ptr[v] + s->mode[v], d = p->mode_device[m];
-    p->op_end[v] = run_operator(s, v, p->dev_free[d], p->op_tiles_end + v * MAX_TILES, p->op_start + v);
-    p->dev_free[d] = p->op_end[v];
-    if (p->op_end[v] > out->latency) out->latency = p->op_end[v];
+    i64 m = p->mode_ptr[v] + s->mode[v], d = p->mode_device[m], at = s->operators + v;
+    i64 from = p->dev_free[d] > p->released[s->slot] ? p->dev_free[d] : p->released[s->slot];
+    p->op_end[at] = run_operator(s, v, from, p->op_tiles_end + at * MAX_TILES, p->op_start + at);
+    p->dev_free[d] = p->op_end[at];
+    ended(s, d, operator_work(s, v), p->op_end[at], out);
     out->energy += p->mode_energy[m];
     out->used |= (uint64_t)1 << d;
     for (i64 i = p->out_ptr[v]; i < p->out_ptr[v + 1]; i++) produced(s, p->out_tensor[i]);
@@ -211,15 +217,40 @@ static void commit_operator(Sim *s, i64 v, Result *out) {
 
 static void commit_transfer(Sim *s, i64 x, Result *out) {
     Problem *p = s->p;
-    i64 t = x / p->nm, link = transfer_link(s, x), channel = first_channel(p, link);
-    p->xf_end[x] = run_transfer(s, x, p->chan_free[channel], p->xf_tiles_end + x * MAX_TILES, p->xf_start + x);
-    p->xf_channel[x] = channel;
-    p->xf_tiles[x] = p->producer[t] < 0 ? 1 : s->tiles[p->producer[t]];
-    p->chan_free[channel] = p->xf_end[x];
-    p->xf_state[x] = XF_DONE;
-    if (p->xf_end[x] > out->latency) out->latency = p->xf_end[x];
+    i64 t = x / p->nm, link = transfer_link(s, x), channel = first_channel(p, link), at = s->transfers + x;
+    i64 from = p->chan_free[channel] > p->released[s->slot] ? p->chan_free[channel] : p->released[s->slot];
+    p->xf_end[at] = run_transfer(s, x, from, p->xf_tiles_end + at * MAX_TILES, p->xf_start + at);
+    p->xf_channel[at] = channel;
+    p->xf_tiles[at] = p->producer[t] < 0 ? 1 : s->tiles[p->producer[t]];
+    p->chan_free[channel] = p->xf_end[at];
+    p->xf_state[at] = XF_DONE;
+    ended(s, p->nd + channel, transfer_work(s, x), p->xf_end[at], out);
     out->energy += p->xfer_energy[link * p->nt + t];
     arrived(s, t, x % p->nm);
+}
+
+/* Begin `frame` in `slot` at `moment`. */
+static void release(Sim *s, i64 slot, i64 frame, i64 moment) {
+    Problem *p = s->p;
+    enter(s, slot);
+    p->frame[slot] = frame;
+    p->released[slot] = p->last[slot] = moment;
+    p->left[slot] = p->n;
+    memset(p->xf_state + s->transfers, 0, sizeof(i64) * (size_t)(p->nt * p->nm));
+    for (i64 v = 0; v < p->n; v++) p->op_wait[s->operators + v] = p->in_ptr[v + 1] - p->in_ptr[v];
+    for (i64 v = 0; v < p->n; v++)
+        if (p->in_ptr[v + 1] == p->in_ptr[v]) candidate(s, v);
+    for (i64 t = 0; t < p->nt; t++)
+        if (p->producer[t] < 0) produced(s, t);
+}
+
+static void begin(Sim *s, Result *out) {
+    Problem *p = s->p;
+    memset(out, 0, sizeof(*out));
+    memset(p->busy, 0, sizeof(i64) * (size_t)(p->nd + p->nl * MAX_CHANNELS));
+    memset(p->dev_free, 0, sizeof(i64) * (size_t)p->nd);
+    memset(p->chan_free, 0, sizeof(i64) * (size_t)(p->nl * MAX_CHANNELS));
+    for (i64 q = 0; q < p->nd + p->nl; q++) p->late[q] = p->ready[q] = -1;
 }
 
 /* Schedule in the order that is prescribed; NULL, or what is wrong with the order. */
@@ -262,18 +293,9 @@ void simulate(Problem *p, const i64 *mode, const i64 *tiles, Result *out) {
 
 const char *simulate_in_order(Problem *p, const i64 *mode, const i64 *tiles, const i64 *order, i64 order_len,
                               Result *out) {
-    Sim sim = {p, mode, tiles, order, order_len}, *s = &sim;
-    memset(out, 0, sizeof(*out));
-    memset(p->xf_state, 0, sizeof(i64) * (size_t)(p->nt * p->nm));
-    memset(p->dev_free, 0, sizeof(i64) * (size_t)p->nd);
-    memset(p->chan_free, 0, sizeof(i64) * (size_t)(p->nl * MAX_CHANNELS));
-    for (i64 q = 0; q < p->nd + p->nl; q++) p->late[q] = p->ready[q] = -1;
-    for (i64 v = 0; v < p->n; v++) {
-        p->op_wait[v] = p->in_ptr[v + 1] - p->in_ptr[v];
-        if (!p->op_wait[v]) candidate(s, v);
-    }
-    for (i64 t = 0; t < p->nt; t++)
-        if (p->producer[t] < 0) produced(s, t);
+    Sim sim = {p, mode, tiles, order, order_len, 0, 0, 0}, *s = &sim;
+    begin(s, out);
+    release(s, 0, 0, 0);
     if (order) return follow(s, out);
     for (i64 c = next_candidate(s); c >= 0; c = next_candidate(s)) {
         p->order[out->order_len++] = c;
@@ -281,6 +303,37 @@ const char *simulate_in_order(Problem *p, const i64 *mode, const i64 *tiles, con
         else commit_transfer(s, c - p->n, out);
     }
     return NULL;
+}
+
+/* Frame after frame, at most `window` at a time, until one of them is done of which `steady` holds the state: the one with
+ * `window` frames before and behind it. Its slot, and how many ticks apart frames begin. */
+i64 simulate_frames(Problem *p, const i64 *mode, const i64 *tiles, i64 window, i64 *period, Result *out) {
+    Sim sim = {p, mode, tiles, NULL, 0, 0, 0, 0}, *s = &sim;
+    i64 tasks = tasks_of(p), measured = (LAPS - 1) * window, before_it = 0;
+    begin(s, out);
+    for (i64 slot = 0; slot < window; slot++) release(s, slot, slot, 0);
+    for (i64 c = next_candidate(s); c >= 0; c = next_candidate(s)) {
+        i64 slot = c / tasks;
+        enter(s, slot);
+        if (c % tasks < p->n) commit_operator(s, c % tasks, out);
+        else commit_transfer(s, c % tasks - p->n, out);
+        if (p->left[slot]) continue;
+        i64 frame = p->frame[slot], first = p->last[slot];
+        for (i64 v = 0; v < p->n; v++)
+            if (p->op_start[s->operators + v] < first) first = p->op_start[s->operators + v];
+        for (i64 x = 0; x < p->nt * p->nm; x++)
+            if (p->xf_state[s->transfers + x] == XF_DONE && p->xf_start[s->transfers + x] < first)
+                first = p->xf_start[s->transfers + x];
+        if (frame == measured - window) before_it = first;
+        if (frame == measured) {
+            out->latency = p->last[slot] - first;
+            *period = ceil_div(first - before_it, window);
+            return slot;
+        }
+        release(s, slot, frame + window, p->last[slot]);
+    }
+    *period = 0;
+    return 0;
 }
 
 /* Simulate, in the order of a Python sequence unless it is None; -1 and an exception if the order is none. */
@@ -351,7 +404,7 @@ PyObject *Problem_trace(Problem *p, PyObject *args) {
         PyMem_Free(tiles);
         return NULL;
     }
-    Sim sim = {p, mode, tiles, NULL, 0};
+    Sim sim = {p, mode, tiles, NULL, 0, 0, 0, 0};
     i64 *first = zeros(p->nt * p->nm), *last = zeros(p->nt * p->nm);
     PyObject *rows = NULL, *buffers = NULL, *out = NULL;
     if (!first || !last || !(rows = task_rows(p, &result)) || !(buffers = PyList_New(0))) goto done;

@@ -1,0 +1,311 @@
+"""Search: the best placement on a set of devices, by seeds, offloading and local search.
+
+See h4hc.passes.partition for the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+
+from h4hc.errors import InfeasibleError
+from h4hc.ir.compilation import OBJECTIVES, Compilation
+from h4hc.ir.schedule import TICK_SECONDS
+from h4hc.ir.target import Target
+from h4hc.passes.capacity import repair_capacity, resident_bytes
+from h4hc.passes.copies import fill, offers_choice, single_modes, without_copies
+from h4hc.passes.core import Problem
+from h4hc.passes.inherit import inherited
+from h4hc.passes.memory import overflowing, oversized
+from h4hc.passes.plans import Plan, Score
+from h4hc.passes.problem import build_system, with_spills
+from h4hc.passes.seeds import EDP, ENERGY, INTERVAL, LATENCY, LOAD, Seeder, distinct
+from h4hc.passes.squeeze import alternatives, shortage
+
+EVALUATIONS = {"fast": 64, "balanced": 500, "exact": 500}
+_TILE_SEEDS = (1, 4, 8)
+_MORE_TILES = (2, 16)
+_SLOWDOWNS = (1.0, 1.5, 2.5)
+_FULL_SIZE = 250  # operators; smaller problems have more evaluations
+_MOST_TIMES = 8.0
+_INTERVAL_TIMES = 4.0  # more of them for the throughput: a rough start has far to go
+_STARTS = {"fast": 1, "balanced": 2, "exact": 2}  # seeds from which the search sets out
+_WARM_SHARE = 2  # of the evaluations, from a parent's placement
+_SPILL_ROUNDS = {"fast": 1, "balanced": 3, "exact": 3}
+_SEED = 0x9E3779B97F4A7C15
+_FACTORS = {EDP: (LATENCY, ENERGY), INTERVAL: (LATENCY, LOAD)}  # objectives whose plans lie close to those of another
+
+
+class Searcher:
+    """One compilation's search: the systems per set of spilled buffers, options as numbers.
+
+    `system` is the problem with the buffers of `spilled` in backing memory, `base` the one with none there.
+    """
+
+    def __init__(self, compilation: Compilation, *, whole: bool = False) -> None:
+        """`whole`: operators run in one tile each, and the memory of activations has no limit."""
+        options = compilation.options
+        self.compilation = compilation
+        self.frames = options.window
+        self.objective = OBJECTIVES.index(options.objective)
+        if self.objective == INTERVAL and self.frames == 1:
+            self.objective = LATENCY
+        self.budget = int(options.budget_seconds / TICK_SECONDS) if options.budget_seconds else 0
+        self.whole = whole
+        self.base = build_system(compilation)
+        operators = self.base.data["operators"]
+        if whole:
+            self.base = replace(self.base, data={**self.base.data, "rows": [1] * operators})
+        times = max(1.0, min(_FULL_SIZE / max(1, operators), _MOST_TIMES))
+        times *= _INTERVAL_TIMES if self.objective == INTERVAL else 1.0
+        self.evaluations = int(EVALUATIONS[options.effort] * times)
+        if options.evaluations is not None:
+            self.evaluations = options.evaluations
+        rows = self.base.data["rows"]
+        self.tilings = [[min(tiles, r) for r in rows] for tiles in ((1,) if whole else _TILE_SEEDS)]
+        self.single = single_modes(self.base)
+        self.found: list[Plan] = []  # every plan that a search ended with
+        self._spill(oversized(self.base, compilation.target))
+
+    def _spill(self, spilled: frozenset[tuple[str, str]]) -> None:
+        self.spilled = spilled
+        self.system = with_spills(self.base, self.compilation.target, spilled) if spilled else self.base
+        self.problem = Problem(self.system.data)
+        self.with_copies: Searcher | None = None
+        if offers_choice(self.system):
+            self.with_copies = copy(self)
+            self.system = without_copies(self.system, self.single)
+            self.problem = Problem(self.system.data)
+
+    def spilling(self, spilled: frozenset[tuple[str, str]]) -> Searcher:
+        """A searcher like this one, with these buffers in backing memory from the start."""
+        other = copy(self)
+        other._spill(spilled)
+        return other
+
+    @property
+    def full(self) -> Searcher:
+        """The searcher that knows copies of weights."""
+        return self.with_copies or self
+
+    def mask_of(self, accelerator: str) -> int:
+        """`accelerator` and every host."""
+        return self.system.device_mask([accelerator, *hosts(self.compilation.target)])
+
+    def search(self, mask: int, warm: list[Plan], evaluations: int) -> Plan | None:
+        """The best plan found on the devices of `mask`; None if some operator runs on none of them.
+
+        What a plan spills is not known before it is there: as long as that helps, the search goes on with those buffers
+        spilled from the start.
+        """
+        parts = [self.rescored(p) for p in self._of_factors(mask, warm, evaluations)]
+        plan = self._search(mask, [*warm, *parts], evaluations)
+        self.found += [*([plan] if plan else []), *parts]
+        plan = min([*([plan] if plan else []), *parts], key=lambda plan: plan.score, default=None)
+        for _ in range(_SPILL_ROUNDS[self.compilation.options.effort]):
+            if plan is None or plan.spilled == self.spilled:
+                break
+            again = self.spilling(plan.spilled)._search(mask, [plan], evaluations // 2)
+            if again is None or again.score >= plan.score:
+                break
+            plan = again
+            self.found.append(plan)
+        return plan
+
+    def follow(self, parent: Compilation) -> Plan | None:
+        """The best plan found near the placement of `parent`; None if that does not fit this model."""
+        names = set(self.base.tensors)
+        kept = frozenset([spill for spill in parent.placement.spilled if spill[0] in names]) if parent.placement else self.spilled
+        searcher = (self.spilling(self.spilled | kept) if kept - self.spilled else self).full
+        start = inherited(parent, self.compilation, searcher.system)
+        if start is None:
+            return None
+        everyone = (1 << len(self.base.devices)) - 1
+        modes, tiles = searcher._climb(*start, self.evaluations // _WARM_SHARE, everyone)
+        plan = searcher.fit_memory(tuple(modes), tuple(tiles))
+        self.found.append(plan)
+        return plan
+
+    def _of_factors(self, mask: int, warm: list[Plan], evaluations: int) -> list[Plan]:
+        """For objectives that lie between others, plans for those."""
+        plans = []
+        for objective in _FACTORS.get(self.objective, ()):
+            other = copy(self)
+            other.objective = objective
+            if other.with_copies:
+                other.with_copies = copy(other.with_copies)
+                other.with_copies.objective = objective
+            plans.append(other._search(mask, warm, evaluations))
+        return [plan for plan in plans if plan is not None]
+
+    def rescored(self, plan: Plan) -> Plan:
+        """`plan` with its score by this search's objective."""
+        return replace(
+            plan, score=self.score(plan.modes, plan.tiles, Problem(plan.system.data), plan.order)
+        )
+
+    def _search(self, mask: int, warm: list[Plan], evaluations: int) -> Plan | None:
+        seeds = self._seeds(mask)
+        scored = [(*self._best_tiling(modes), modes) for modes in seeds]
+        singles = [(self._without_copies(p.modes), list(p.tiles)) for p in warm]
+        scored += [(self.score(modes, tiles), tiles, modes) for modes, tiles in singles]
+        if not scored:
+            return None
+        climbed = []
+        for start in sorted(scored)[: _STARTS[self.compilation.options.effort]]:
+            _, tiles, modes = self._offloaded(*start, mask)
+            modes, tiles = self._climb(modes, tiles, evaluations, mask)
+            climbed.append((self.score(modes, tiles), tiles, modes))
+        _, tiles, modes = min(climbed)
+        modes = self._without_copies(modes) if self.with_copies else modes
+        plan = self.fit_memory(tuple(modes), tuple(tiles))
+        if self.with_copies is None:
+            return plan
+        try:
+            improved = self.with_copies.improve(modes, tiles, mask, evaluations // 2)
+        except InfeasibleError:  # its activations fit no memory; those of `plan` do
+            return plan
+        return min(plan, improved, key=lambda plan: plan.score)
+
+    def improve(self, modes: list[int], tiles: list[int], mask: int, evaluations: int) -> Plan:
+        """The better of the given plan with copies in the room it leaves and the best one found with them (rule 4)."""
+        given = self._filled(modes, tiles, evaluations)
+        seeds = [(*self._best_tiling(list(modes)), modes) for modes in self._seeds(mask)]
+        best = min([given, *seeds])
+        _, tiles, modes = best if best == given else self._offloaded(*best, mask)
+        modes, tiles = self._climb(modes, tiles, evaluations, mask)
+        _, tiles, modes = min(given, self._filled(modes, tiles, evaluations))
+        return self.fit_memory(tuple(modes), tuple(tiles))
+
+    def _offloaded(
+        self, score: Score, tiles: list[int], modes: list[int], mask: int
+    ) -> tuple[Score, list[int], list[int]]:
+        """The better of a placement and ones that put all operators on a device that it slows down by little.
+
+        A minimum cut sees no gain in a second device that is no faster; overlap makes it one.
+        """
+        best = score, tiles, modes
+        for count in _MORE_TILES:
+            finer = [min(count, rows) for rows in self.base.data["rows"]]
+            best = min(best, (self.score(modes, finer), finer, modes))
+        data = self.system.data
+        pointers, work, device_of = data["mode_ptr"], data["mode_work"], data["mode_device"]
+        for device in [d for d in range(data["devices"]) if mask >> d & 1]:
+            slowdowns = [
+                (work[pointers[v] + m] / max(1, work[pointers[v] + best[2][v]]), v, m)
+                for v, m in self._light_modes(device)
+                if device_of[pointers[v] + best[2][v]] != device
+            ]
+            moved = list(best[2])
+            for low, high in zip((0.0, *_SLOWDOWNS), _SLOWDOWNS, strict=False):
+                chosen = [(v, m) for slowdown, v, m in slowdowns if low < slowdown <= high]
+                for v, m in chosen:
+                    moved[v] = m
+                for tiling in (best[1], self.tilings[-1]) if chosen else ():
+                    best = min(best, (self.score(moved, tiling), tiling, list(moved)))
+        return best
+
+    def _light_modes(self, device: int) -> list[tuple[int, int]]:
+        """(operator, mode) of the first mode on `device` that keeps no weights there, where there is one."""
+        data = self.system.data
+        pointers, device_of, resident = data["mode_ptr"], data["mode_device"], data["mode_resident"]
+        return [
+            (v, m - pointers[v])
+            for v in range(len(pointers) - 1)
+            for m in range(pointers[v], pointers[v + 1])
+            if device_of[m] == device and not resident[m]
+        ][::-1]
+
+    def _filled(
+        self, modes: Sequence[int], tiles: list[int], evaluations: int
+    ) -> tuple[Score, list[int], list[int]]:
+        limits = self.system.data["dev_capacity"]
+        room = [limit - used for limit, used in zip(limits, resident_bytes(self.system, modes), strict=True)]
+        found = fill(self.system, modes, room, lambda chosen: self.score(chosen, tiles), evaluations)
+        return self.score(found, tiles), tiles, found
+
+    def _without_copies(self, modes: Sequence[int]) -> list[int]:
+        pointers = self.system.data["mode_ptr"]
+        return [self.single[pointers[v] + mode] - pointers[v] for v, mode in enumerate(modes)]
+
+    def seconds_and_joules(self, plan: Plan) -> tuple[float, float]:
+        """Latency and energy of `plan`."""
+        latency, energy, used, _, _ = Problem(plan.system.data).trace(plan.modes, plan.tiles)
+        static = sum(w for d, w in enumerate(plan.system.data["dev_static"]) if used >> d & 1)
+        return latency * TICK_SECONDS, (energy + round(static * latency)) * 1e-12
+
+    def score(
+        self,
+        modes: Sequence[int],
+        tiles: Sequence[int],
+        problem: Problem | None = None,
+        order: Sequence[int] | None = None,
+    ) -> Score:
+        """The score of a placement by this search's objective, in `problem` (else the one without copies)."""
+        return (problem or self.problem).score(modes, tiles, self.objective, self.budget, order, self.frames)
+
+    def _climb(
+        self, modes: Sequence[int], tiles: Sequence[int], evaluations: int, mask: int
+    ) -> tuple[list[int], list[int]]:
+        return self.problem.climb(
+            modes, tiles, evaluations, _SEED, mask, self.objective, self.budget, self.frames
+        )
+
+    def _best_tiling(self, modes: list[int]) -> tuple[Score, list[int]]:
+        return min((self.score(modes, tiles), tiles) for tiles in self.tilings)
+
+    def _seeds(self, mask: int) -> list[list[int]]:
+        kinds = {device.name: device.kind for device in self.compilation.target.devices}
+        seeder = Seeder(self.system, self.problem, kinds, self.objective, self.budget)
+        return distinct(seeder.seeds(mask))
+
+    def fit_memory(
+        self, modes: tuple[int, ...], tiles: tuple[int, ...], order: tuple[int, ...] | None = None
+    ) -> Plan:
+        """Spill buffers until all memories hold what lives in them; where that cannot be, change the schedule."""
+        try:
+            return self._spill_rest(modes, tiles, order)
+        except InfeasibleError as error:
+            if error.code != "memory":
+                raise
+        kinds = {device.name: device.kind for device in self.compilation.target.devices}
+        data = self.system.data
+        used = {data["mode_device"][data["mode_ptr"][v] + mode] for v, mode in enumerate(modes)}
+        hosts = {d for d, name in enumerate(self.system.devices) if kinds[name] == "host"}
+        mask = sum(1 << d for d in used | hosts)
+        single = [self._alone(device, mask) for device in sorted(used)]
+        target, plans = self.compilation.target, []
+        tried = list(alternatives(self.base, target, modes, [alone for alone in single if alone]))
+        for choice in tried:
+            try:
+                plans.append(self._spill_rest(*choice))
+            except InfeasibleError:  # the next one may fit
+                continue
+        if not plans:
+            raise shortage(self.base, target, self.compilation.source.name, tried)
+        return min(plans, key=lambda plan: plan.score)
+
+    def _alone(self, device: int, mask: int) -> list[int] | None:
+        modes = self.problem.prefer(device, mask)
+        return None if modes is None else repair_capacity(self.system, modes, mask)
+
+    def _spill_rest(
+        self, modes: tuple[int, ...], tiles: tuple[int, ...], order: tuple[int, ...] | None
+    ) -> Plan:
+        system, problem, spilled = self.system, self.problem, self.spilled
+        target = self.compilation.target
+        while True:
+            trace = problem.trace(modes, tiles, order)
+            more = frozenset[tuple[str, str]]() if self.whole else overflowing(system, modes, trace, target, spilled)
+            if not more:
+                score = self.score(modes, tiles, problem, order)
+                return Plan(system, modes, tiles, score, spilled, order)
+            spilled |= more
+            system = with_spills(self.base, target, spilled)
+            problem = Problem(system.data)
+
+
+def hosts(target: Target) -> list[str]:
+    """The names of the host devices."""
+    return [device.name for device in target.devices if device.kind == "host"]
