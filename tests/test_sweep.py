@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 import h4hc
@@ -29,7 +31,7 @@ def schedule(compilation: Compilation) -> Schedule:
 def test_a_front_trades_latency_for_energy(loaded: h4hc.Loaded) -> None:
     front = [schedule(c) for c in pareto(COMPILER, loaded.model, FAST, loaded.source, points=5)]
     assert 2 <= len(front) <= 5
-    for before, after in zip(front, front[1:], strict=False):
+    for before, after in pairwise(front):
         assert before.latency < after.latency
         assert before.energy > after.energy
     for objective, end in (("latency", front[0]), ("energy", front[-1])):

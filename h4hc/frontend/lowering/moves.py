@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 from h4hc.frontend.lowering.base import Lowered, Produced, normalised_axis, split_at
@@ -94,7 +95,7 @@ def gather(graph: NodeGraph, node: Node, produced: Produced) -> Lowered:
     read, written = _sizes(graph, node)
     shape = graph.shape(node.inputs[0])
     indices = graph.integers(node.inputs[1]) if node.inputs[1] in graph.constants else None
-    if not indices or any(b != a + 1 for a, b in zip(indices, indices[1:], strict=False)):
+    if not indices or any(b != a + 1 for a, b in pairwise(indices)):
         return Lowered(Move("gather", read, written))
     axis = normalised_axis(node.integer("axis", 0), len(shape))
     _, _, inner = split_at(shape, axis, axis)
