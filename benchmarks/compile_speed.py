@@ -1,4 +1,4 @@
-"""How long compiling takes: the in-memory path of a search, and the command line from cold.
+"""How long compiling takes: the in-memory path of a search, cold and warm, and the command line from cold.
 
     python benchmarks/compile_speed.py [--runs N]
 
@@ -26,6 +26,9 @@ import onnx
 import h4hc
 from h4hc.passes.core import COMPILED
 from tests.models import EXAMPLE, NAMES, unpack
+from tests.mutants import mutant
+
+PLACING = ("partition", "split", "schedule", "pipeline", "allocate")
 
 
 def deep_subnet(folder: Path) -> Path:
@@ -92,6 +95,57 @@ def in_memory(paths: list[Path], runs: int) -> None:
         print(f"  {path.stem:<20} {nodes:>5} nodes {tasks:>5} tasks {total * 1e3:7.2f} ms  ({parts})")
 
 
+def placed(paths: list[Path], runs: int) -> None:
+    """Partition to allocation, from cold and from a parent's placement."""
+    print("in memory: partition, schedule and allocation alone, fast effort, cold and from a parent (warm)")
+    compiler = h4hc.Compiler(h4hc.load_target("npu+cim"))
+    options = h4hc.Options(effort="fast", baselines=False)
+    for path in paths:
+        model = weightless(path)
+        parent = compiler.compile(model, h4hc.Options(baselines=False, split=False))
+        row = []
+        for given in (None, parent):
+            steps: dict[str, float] = {}
+
+            def observe(step: object, _: object, seconds: float, steps: dict[str, float] = steps) -> bool:
+                name = str(getattr(step, "name", step))
+                steps[name] = min(seconds, steps.get(name, 1.0))
+                return False
+
+            for _ in range(runs):
+                result = compiler.compile(model, options, observe=observe, parent=given)
+            row.append(sum(steps[name] for name in PLACING))
+        operators = len(result.graph.operators if result.graph else ())
+        print(
+            f"  {path.stem:<20} {operators:>5} operators  cold {row[0] * 1e3:6.2f} ms  warm {row[1] * 1e3:6.2f} ms"
+        )
+    if "ortools" in sys.modules:
+        raise SystemExit("fast effort imported OR-Tools")
+
+
+def warm_quality(changes: int = 8) -> None:
+    """Mutants of the example from a parent's placement, against a long search of their own."""
+    compiler = h4hc.Compiler(h4hc.load_target("npu+cim"))
+    fast = h4hc.Options(effort="fast", baselines=False)
+    long = h4hc.Options(effort="fast", baselines=False, evaluations=8000)
+    parent = compiler.compile(h4hc.normalise(mutant(0)), long)
+    cold, warm = [], []
+    for seed in range(1, changes + 1):
+        model = h4hc.normalise(mutant(seed, depths=((2, 2), (3, 2), (2, 1), (2, 3))[seed % 4]))
+        best = latency(compiler.compile(model, long))
+        cold.append(latency(compiler.compile(model, fast)) / best)
+        warm.append(latency(compiler.compile(model, fast, parent=parent)) / best)
+    print(f"latency of {changes} mutants of the example over that of a search of 8000 schedules, npu+cim")
+    for name, ratios in (("cold", cold), ("warm", warm)):
+        print(f"  {name}  {sum(ratios) / len(ratios):.3f} on average, {max(ratios):.3f} at most")
+
+
+def latency(compilation: h4hc.Compilation) -> int:
+    if compilation.schedule is None:
+        raise ValueError("the pipeline made no schedule")
+    return compilation.schedule.latency
+
+
 def command_line(path: Path, folder: Path, runs: int) -> None:
     load = f"import onnx, onnxruntime; onnx.load({str(path)!r})"
     compile_command = [sys.executable, "-m", "h4hc", "compile", str(path), "-q",
@@ -116,6 +170,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         in_memory([EXAMPLE, deep_subnet(folder), *(unpack(model, folder) for model in NAMES)], arguments.runs)
+        placed([EXAMPLE, deep_subnet(folder), unpack("efficientvit_m0", folder)], arguments.runs)
+        warm_quality()
         command_line(unpack("mobilevit_xxs", folder), folder, arguments.runs)
     return 0
 

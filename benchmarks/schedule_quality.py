@@ -120,7 +120,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default="")
     parser.add_argument("--targets", default=",".join(TARGETS))
-    parser.add_argument("--objectives", default=",".join(OBJECTIVES))
+    parser.add_argument("--objectives", default=",".join(OBJECTIVES[:3]))
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--operator-level", action="store_true", help="the first table only")
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 """Two-phase incremental training against its controls, on digits: the tables of docs/training.md.
 
-    python benchmarks/tpi.py --seeds 3 --batch 25 --output build/tpi     # about 25 CPU minutes
-    python benchmarks/tpi.py --quick                                     # one seed, batch 100, 2 minutes
+    python benchmarks/tpi.py --seeds 3 --batch 25 --output build/tpi     # 13 CPU minutes
+    python benchmarks/tpi.py --quick                                     # one seed, batch 100, 2.5 minutes
 
 Every recipe is trained from scratch per seed, but for phase 1, which the recipes that begin with it
 share. Accuracies are of the test split, which nothing was chosen by.
@@ -20,13 +20,11 @@ import numpy as np
 import torch
 
 from h4hc.search.accuracy import final_accuracy
-from h4hc.search.checkpoint import find_checkpoint
 from h4hc.search.data import open_data, open_test
 from h4hc.search.recipes import Recipe, load_recipe, select_phases
 from h4hc.search.space import load_space
-from h4hc.search.supernet import Supernet
 from h4hc.search.train import Options, train
-from h4hc.search.train_weights import load_weights
+from h4hc.search.trained import load_trained
 
 RECIPES = ("cnn-only", "cnn-only-matched", "vanilla", "vanilla-matched", "tpi-unfreeze", "tpi-freeze")
 FIXED = 12  # random subnets, the same for all recipes and seeds
@@ -65,10 +63,8 @@ def shortened(recipe: Recipe, epochs: int) -> Recipe:
 
 def measure(recipe: Recipe, folder: Path) -> dict[str, float]:
     """Test accuracy (percent) of the ends of the space and of fixed subnets, with averaged weights."""
+    network = load_trained(folder).network
     space, data = load_space(recipe.space), open_data(recipe.data)
-    network = Supernet(space, classes=len(data.classes), in_channels=data.channels)
-    snapshot = find_checkpoint(folder, print)
-    load_weights(network, snapshot.tensors["ema"], str(folder))
     rng = np.random.default_rng(2024)
     cnn = space.restrict(cnn_only=True)
     hybrid = recipe.phases[-1].subspace == "all"

@@ -23,6 +23,7 @@ from h4hc.search.checkpoint import find_checkpoint
 from h4hc.search.recipes import load_recipe, select_phases
 from h4hc.search.train import Options, train
 from h4hc.search.train_log import METRICS
+from h4hc.search.trained import load_trained
 
 torch.set_num_threads(1)
 SMALL = {
@@ -125,6 +126,15 @@ def test_a_broken_newest_checkpoint_costs_steps_and_nothing_else(tmp_path: Path,
     assert "ema.safetensors is damaged; going back" in told[0]
     assert told[-1] == "resuming from step-000000012"
     assert_same(final(tmp_path), final(whole))
+
+
+def test_a_trained_supernet_is_read_back(whole: Path) -> None:
+    trained_net = load_trained(whole)
+    assert trained_net.recipe == load_recipe("tpi-unfreeze", TPI)
+    assert len(trained_net.class_names) == 10
+    averages = find_checkpoint(whole, pytest.fail)
+    assert trained_net.digest == averages.state["files"]["ema"]
+    assert_same(dict(trained_net.network.state_dict()), dict(averages.tensors["ema"]))
 
 
 def test_a_signal_lets_the_step_end(tmp_path: Path, whole: Path) -> None:
