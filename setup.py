@@ -8,8 +8,11 @@ setup(
     ext_modules=[
         Extension(
             "h4hc.passes.core._native",
-            [f"{NATIVE}/{name}.c" for name in ("module", "problem", "simulate", "climb", "cut", "memory")],
-            depends=[f"{NATIVE}/native.h"],
+            [
+                f"{NATIVE}/{name}.c"
+                for name in ("module", "problem", "simulate", "frames", "climb", "cut", "memory")
+            ],
+            depends=[f"{NATIVE}/native.h", f"{NATIVE}/tasks.h"],
             extra_compile_args=["-O2", "-std=c11", "-Wall", "-Wextra", "-ffp-contract=off"],
             optional=True,
         )

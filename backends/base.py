@@ -73,6 +73,10 @@ class Backend(ABC):
     def costs(self, kernel: Kernel) -> tuple[Cost, ...] | Refusal:
         """What `kernel` costs in each mode the device can run it in, or why it cannot."""
 
+    def channel_granule(self, kernel: Kernel) -> int:
+        """Output channels that the device computes together: a part of `kernel` should have a multiple of them."""
+        return 1
+
     @property
     def area_mm2(self) -> float | None:
         """Square millimetres of the device, where its model knows them."""

@@ -83,6 +83,10 @@ class Cim(Backend):
         """All macros busy; the weight read shared by the compute units."""
         return self._peak
 
+    def channel_granule(self, kernel: Kernel) -> int:
+        """The output channels of a tile, which is stored whole."""
+        return self.words(kernel.precision)
+
     def _find_peak(self) -> Peak:
         p = self.parameters
         parallel = p.rows * self.words(Precision()) * p.compute_units * p.macros

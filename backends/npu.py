@@ -62,6 +62,10 @@ class Npu(Engine):
         array = self.machine or self.array
         return Peak(array.macs_per_cycle * p.clock, joules * self.energy_scale)
 
+    def channel_granule(self, kernel: Kernel) -> int:
+        """The channels of a micro-block."""
+        return self.parameters.ublock[2]
+
     def array_effort(self, kernel: Kernel, behind: Epilogue, placed: Placed) -> Effort | Refusal:
         """Layers of the array; products of two activations are decomposed where it lacks them."""
         width = kernel.precision.activation_bits // 8

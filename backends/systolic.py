@@ -100,6 +100,10 @@ class Systolic(Engine):
         joules = p.mac_energy + p.buffer_energy / p.columns
         return Peak(p.rows * p.columns * p.clock, joules * self.energy_scale)
 
+    def channel_granule(self, kernel: Kernel) -> int:
+        """The columns of the array."""
+        return self.parameters.columns
+
     def array_effort(self, kernel: Kernel, behind: Epilogue, placed: Placed) -> Effort | Refusal:
         """Folds one after the other; results leave through the output unit as they are done."""
         item, p = kernel.workload, self.parameters

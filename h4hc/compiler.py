@@ -81,7 +81,8 @@ class Compiler:
 
         `observe` is called after each pass with the pass, the compilation and the seconds of CPU time it took; it
         stops the pipeline by returning True. `parent` is a finished compilation of a similar model for this target: the
-        search sets out from its placement and is short (see h4hc.passes.inherit). Raises H4hcError subclasses for what the user can mend.
+        search sets out from its placement and is short (see h4hc.passes.inherit).
+        Raises H4hcError subclasses for what the user can mend.
         """
         chosen = options or Options()
         check_options(chosen)
@@ -122,7 +123,9 @@ def check_options(options: Options) -> None:
     if options.frames is not None and options.frames < 1:
         raise OptionError("at least one frame is in flight", code="option", hint="for example --frames 2")
     if options.time_limit is not None and not options.time_limit > 0:
-        raise OptionError("the time limit must be positive", code="option", hint="for example --time-limit 10s")
+        raise OptionError(
+            "the time limit must be positive", code="option", hint="for example --time-limit 10s"
+        )
 
 
 def check_pipeline(passes: Sequence[Pass]) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
-_ROUNDS = 160
+_ROUNDS = 240
 _UNIT = 1 << 16  # what prices per tick add up to
-_STEP = 0.6  # of the prices per tick, relative
+_STEP = 0.8  # of the prices per tick, relative
 _BYTE_STEP = 0.3
 
 
@@ -45,7 +46,10 @@ def least_load(data: Mapping[str, Any], mask: int = -1) -> Bound:
         whole = sum(shares)
         prices = [int(_UNIT * share / whole) for share in shares]
         bytes_ = [int(_UNIT * price) for price in per_byte]
-        cost = np.array(prices, dtype=np.int64)[device] * work + np.array(bytes_, dtype=np.int64)[device] * resident
+        cost = (
+            np.array(prices, dtype=np.int64)[device] * work
+            + np.array(bytes_, dtype=np.int64)[device] * resident
+        )
         least = np.minimum.reduceat(cost, first)
         total = int(least.sum()) - sum(price * limit for price, limit in zip(bytes_, capacity, strict=True))
         value = -(-total // max(1, sum(prices)))
@@ -57,7 +61,7 @@ def least_load(data: Mapping[str, Any], mask: int = -1) -> Bound:
         for d in range(devices):
             mine = chosen[device[chosen] == d]
             loads[d], used[d] = int(work[mine].sum()), int(resident[mine].sum())
-        step, peak = 1 / (1 + number / 8), max(1, *loads)
+        step, peak = 2 / (2 + sqrt(number)), max(1, *loads)
         for d in range(devices):
             shares[d] = shares[d] / whole * (1 + _STEP * step * (loads[d] / peak - 0.5))
             if capacity[d]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from h4hc.ir.schedule import Task
@@ -96,14 +97,15 @@ def machine(tasks: Sequence[Task], queues: Sequence[tuple[str, Sequence[int]]]) 
     )
 
 
-def candidates(plant: Machine, window: int) -> list[Periodic]:
+def candidates(plant: Machine, window: int, *, quick: bool = False) -> list[Periodic]:
     """Periodic schedules of up to `window` frames in flight, without those that others beat in interval and latency.
 
     The closed loop is run with several preferences for older frames, and each of its last frames gives an order.
+    `quick`: only with as many frames as may be, and few preferences.
     """
     found: dict[tuple[int, int], Periodic] = {}
-    for frames in range(2, window + 1):
-        for share in _PREFERENCES:
+    for frames in range(window if quick else 2, window + 1):
+        for share in _PREFERENCES[::2] if quick else _PREFERENCES:
             starts = closed_loop(plant, frames, FRAMES + 3 * frames, share)
             for steady in range(len(starts) - 2 * frames, len(starts) - frames):
                 first, before = min(starts[steady]), min(starts[steady - frames])
@@ -252,7 +254,12 @@ def _normalised(
     first = min(starts, default=0)
     starts, ends = [start - first for start in starts], [end - first for end in ends]
     orders = tuple(
-        tuple(sorted(order, key=lambda task: (starts[task] % interval, plant.lasts(task), starts[task], position[task])))
+        tuple(
+            sorted(
+                order,
+                key=lambda task: (starts[task] % interval, plant.lasts(task), starts[task], position[task]),
+            )
+        )
         for order, position in ((order, {t: i for i, t in enumerate(order)}) for order in plant.orders)
     )
     return Periodic(
@@ -268,7 +275,7 @@ class _Cycle:
         self.before = [-1] * len(plant.queue)
         self.last = [-1] * len(plant.queue)  # of a queue's first task: the task that ends the window before
         for order in orders:
-            for a, b in zip(order, order[1:], strict=False):
+            for a, b in pairwise(order):
                 self.before[b] = a
             if order:
                 self.last[order[0]] = order[-1]

@@ -60,24 +60,25 @@ class Pipeline:
         return replace(found, claims=_claims(found), alternatives=())
 
 
-def _best(compilation: Compilation, relieve: bool) -> Compilation:
+def _best(compilation: Compilation, balanced: bool) -> Compilation:
     """`compilation`, or one of its alternatives, with frames overlapped.
 
-    With `relieve`, what would be better but for its memory is tried again with a buffer of it spilled.
+    `balanced`: by placements for the throughput. Then what would be better but for its memory is tried again with a
+    buffer of it spilled.
     """
     done, failure = [], None
     waiting = [(candidate, _RELIEVED) for candidate in (compilation, *_alternatives(compilation))]
     for candidate, rounds in waiting:
         lacks: list[tuple[Schedule, InfeasibleError]] = []
         try:
-            found = _overlapped(candidate, lacks)
+            found = _overlapped(candidate, balanced, lacks)
         except InfeasibleError as error:
             failure = failure or error
             found = None
         if found is not None:
             done.append(found)
         least = min(done, key=_interval_and_latency, default=None)
-        if relieve and rounds:
+        if balanced and rounds:
             better = _relieved(candidate, lacks, least)
             waiting += [(better, rounds - 1)] if better is not None else []
     if not done:
@@ -85,7 +86,9 @@ def _best(compilation: Compilation, relieve: bool) -> Compilation:
     return min(done, key=_interval_and_latency)
 
 
-def _overlapped(compilation: Compilation, lacks: list[tuple[Schedule, InfeasibleError]]) -> Compilation:
+def _overlapped(
+    compilation: Compilation, balanced: bool, lacks: list[tuple[Schedule, InfeasibleError]]
+) -> Compilation:
     """`compilation` with frames overlapped; schedules for which there is no room are added to `lacks`."""
     schedule = compilation.schedule
     if schedule is None:
@@ -99,7 +102,8 @@ def _overlapped(compilation: Compilation, lacks: list[tuple[Schedule, Infeasible
             return False
         return True
 
-    schedule = overlapped(schedule, compilation.options, fits, _settled(compilation))
+    settled = _settled(compilation) if balanced else []
+    schedule = overlapped(schedule, compilation.options, fits, settled)
     static = round(_static_power(compilation) * schedule.initiation_interval)
     return replace(compilation, schedule=replace(schedule, static_energy=static))
 
@@ -155,7 +159,7 @@ def _balanced(compilation: Compilation) -> Compilation:
     wanted = replace(options, objective="throughput", frames=options.window, baselines=False)
     found = Partition().run(replace(compilation, options=wanted))
     found = replace(found, schedule=make_schedule(found), options=options)
-    return replace(_best(found, relieve=True), baselines=compilation.baselines, claims=compilation.claims)
+    return replace(_best(found, balanced=True), baselines=compilation.baselines, claims=compilation.claims)
 
 
 def _claims(compilation: Compilation) -> tuple[Claim, ...]:
@@ -166,7 +170,9 @@ def _claims(compilation: Compilation) -> tuple[Claim, ...]:
     system = build_system(compilation)
     system = with_spills(system, compilation.target, oversized(system, compilation.target))
     least = least_load(system.data).ticks
-    bound = Claim(kind, least, BOUND, "prices per tick of every device and byte of capacity, in whole numbers")
+    bound = Claim(
+        kind, least, BOUND, "prices per tick of every device and byte of capacity, in whole numbers"
+    )
     return tuple(sorted((*compilation.claims, bound), key=lambda claim: claim.kind))
 
 
@@ -197,7 +203,8 @@ def overlapped(
         if period >= schedule.latency:
             return replace(schedule, initiation_interval=period, front=(alone,))
     tried = [periodic(plant, starts, period) for period, starts in settled if period]
-    slow_enough = (_within(plant, plan, options.window) for plan in (*tried, *candidates(plant, options.window)))
+    found = candidates(plant, options.window, quick=bool(tried))
+    slow_enough = (_within(plant, plan, options.window) for plan in (*tried, *found))
     plans = [plan for plan in slow_enough if plan is not None and plan.interval < schedule.latency]
     roomy = [plan for plan in plans if fits(_with_plan(schedule, plan))]
     front = (alone, *(Point(_frames(p), p.interval, p.latency) for p in _nondominated(roomy)))

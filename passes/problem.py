@@ -87,7 +87,9 @@ def _shared_places(
         for number, operator in enumerate(graph.operators)
         for name in operator.overwrites
     )
-    numbers = {operator.name: number for number, operator in enumerate(graph.operators)} if graph.parts else {}
+    numbers = (
+        {operator.name: number for number, operator in enumerate(graph.operators)} if graph.parts else {}
+    )
     parts = tuple(
         (
             numbers[part.operator], index[name], index[part.whole],
@@ -204,7 +206,9 @@ def _mode_arrays(
 ) -> tuple[dict[str, Any], tuple[tuple[Cost, ...], ...]]:
     pointers, device_of, work, energy, resident = [0], list[int](), list[int](), list[int](), list[int]()
     mode_costs = []
-    known: dict[int, tuple[list[tuple[int, Cost]], list[int], list[int]]] = {}  # rows repeat: each is converted once
+    known: dict[
+        int, tuple[list[tuple[int, Cost]], list[int], list[int]]
+    ] = {}  # rows repeat: each is converted once
     for row in costs.rows:
         found = known.get(id(row))
         if found is None:

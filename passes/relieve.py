@@ -13,7 +13,7 @@ from typing import NamedTuple
 from h4hc.errors import InfeasibleError
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.schedule import Schedule
-from h4hc.ir.system import Simulated
+from h4hc.ir.system import Simulated, System
 from h4hc.passes.core import Problem
 from h4hc.passes.problem import backing, build_system, with_spills
 
@@ -39,7 +39,7 @@ def spilling(compilation: Compilation, schedule: Schedule, error: InfeasibleErro
     chosen = min(enough) if enough else max(footprints, default=None)
     if chosen is None:
         return None
-    spilled = placement.spilled | {(chosen[1], memory)}
+    spilled = placement.spilled | {(name, memory) for name in _together(system, chosen[1])}
     try:
         backing(target, memory)
     except InfeasibleError:
@@ -51,6 +51,16 @@ def spilling(compilation: Compilation, schedule: Schedule, error: InfeasibleErro
         placement=replace(placement, spilled=frozenset(spilled)),
         simulated=Simulated(system, simulated.modes, simulated.tiles, trace),
     )
+
+
+def _together(system: System, name: str) -> list[str]:
+    """`name` and the tensors that lie inside it, or around it, or are written over it."""
+    ties = [(part[1], part[2]) for part in system.parts] + [(old, new) for _, old, new in system.overwrites]
+    found, before = {system.tensors.index(name)}, 0
+    while before != len(found):
+        before = len(found)
+        found |= {other for tie in ties if found & set(tie) for other in tie}
+    return [system.tensors[number] for number in sorted(found)]
 
 
 class _Buffer(NamedTuple):

@@ -34,7 +34,9 @@ class Seeder:
     kinds: Mapping[str, str]
     objective: int
     budget: int
-    bound_by_capacity: bool = field(default=False, init=False)  # whether a cut had more weights than there is room for
+    bound_by_capacity: bool = field(
+        default=False, init=False
+    )  # whether a cut had more weights than there is room for
 
     def seeds(self, mask: int) -> Iterable[list[int] | None]:
         """Placements on the devices of `mask`; None for what is none."""
@@ -57,7 +59,9 @@ class Seeder:
         host = "host" in (self.kinds[self.system.devices[first]], self.kinds[self.system.devices[second]])
         static = sum(self.system.data["dev_static"][d] for d in devices)
         if self.objective in (INTERVAL, LOAD):
-            return [Weights(balance=balance) for balance in (*_BALANCES, *self._prices(devices, first, second))]
+            return [
+                Weights(balance=balance) for balance in (*_BALANCES, *self._prices(devices, first, second))
+            ]
         if self.objective == LATENCY and not self.budget:
             return [Weights(balance=balance) for balance in ((1.0,) if host else _BALANCES)]
         energy = Weights(time=static, energy=1.0)

@@ -68,12 +68,13 @@ def test_two_accelerators_are_never_worse_than_one(
             "latency": schedule.latency,
             "energy": schedule.energy,
             "edp": schedule.energy * schedule.latency,
+            "throughput": schedule.initiation_interval,
         }[objective]
 
     assert value("npu+cim") <= min(value("npu"), value("cim"))
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", ["latency", "energy", "edp"])
 def test_baselines_are_what_the_accelerators_achieve_alone(
     compilers: dict[str, Compiler], objective: str
 ) -> None:
@@ -89,7 +90,9 @@ def test_baselines_are_what_the_accelerators_achieve_alone(
 
 def test_objectives_pull_in_their_direction(compilers: dict[str, Compiler]) -> None:
     model = h4hc.load_model(EXAMPLE).model
-    latency, energy, edp = (compiled(compilers["npu+cim"], model, objective=o).schedule for o in OBJECTIVES)
+    latency, energy, edp = (
+        compiled(compilers["npu+cim"], model, objective=o).schedule for o in ("latency", "energy", "edp")
+    )
     assert latency is not None
     assert energy is not None
     assert edp is not None

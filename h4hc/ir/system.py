@@ -27,7 +27,9 @@ class System:
     mode_costs: tuple[tuple[Cost, ...], ...]  # per operator, in the order of its modes
     bytes: tuple[int, ...]  # per tensor
     overwrites: tuple[tuple[int, int, int], ...] = ()  # (operator, input, output): see Operator.overwrites
-    parts: tuple[tuple[int, int, int, int], ...] = ()  # (operator, part, whole, bytes before it), inner ones first
+    parts: tuple[
+        tuple[int, int, int, int], ...
+    ] = ()  # (operator, part, whole, bytes before it), inner ones first
     idle: frozenset[int] = frozenset()  # operators that only join or divide in place
     weights: tuple[int, ...] = ()  # bytes per operator
 

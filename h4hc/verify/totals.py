@@ -181,7 +181,8 @@ def least_bytes(plan: Plan, buffers: list[Buffer], sizes: Mapping[int, int]) -> 
         else:
             begin = buffer.start % period
             rest += [
-                replace(buffer, start=begin + lap * period, end=begin + lap * period + length) for lap in (0, 1)
+                replace(buffer, start=begin + lap * period, end=begin + lap * period + length)
+                for lap in (0, 1)
             ]
     return always + most_live_bytes(rest, sizes)
 

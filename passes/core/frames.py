@@ -112,8 +112,8 @@ def _entries(
     entries = []
     for c, offset in offsets.items():
         if c < frame.n:
-            position, queue, tiles = 2 * c, (frame.device[c],), frame.tiles[c]
-            work = frame.operator_work(c)
+            queue: tuple[int, ...] = (frame.device[c],)
+            position, tiles, work = 2 * c, frame.tiles[c], frame.operator_work(c)
         else:
             producer = data["producer"][(c - frame.n) // frame.nm]
             tiles = 1 if producer < 0 else frame.tiles[producer]

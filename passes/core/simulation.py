@@ -222,7 +222,7 @@ class Simulation:
         """The task that input `e` of operator `v` comes from: an operator, or operators + transfer; -1: none."""
         tensor = self.d["in_tensor"][e]
         if self._source_memory(tensor) != self.memory[v]:
-            return self.n + int(tensor) * self.nm + self.memory[v]
+            return int(self.n + tensor * self.nm + self.memory[v])
         return int(self.d["producer"][tensor])
 
     def transfer_work(self, x: int) -> tuple[int, int]:
@@ -230,7 +230,9 @@ class Simulation:
         tensor, memory = divmod(x, self.nm)
         link, producer = self._link(tensor, memory), self.d["producer"][tensor]
         tiles = 1 if producer < 0 else self.tiles[producer]
-        return link, self.d["xfer_work"][link * self.nt + tensor] + (tiles - 1) * self.d["link_overhead"][link]
+        return link, int(
+            self.d["xfer_work"][link * self.nt + tensor] + (tiles - 1) * self.d["link_overhead"][link]
+        )
 
     def operator_work(self, v: int) -> int:
         """Ticks of an operator."""

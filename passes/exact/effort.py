@@ -162,7 +162,9 @@ def _search(searcher: Searcher, starts: Sequence[Start], evaluations: int, clock
             while done < share and not clock.expired():
                 step = min(_CHUNK, share - done)
                 seed += 1
-                found = problem.climb(modes, tiles, step, _SEED + seed, mask, objective, budget, searcher.frames)
+                found = problem.climb(
+                    modes, tiles, step, _SEED + seed, mask, objective, budget, searcher.frames
+                )
                 modes, tiles = tuple(found[0]), tuple(found[1])
                 done += step
             spent += done

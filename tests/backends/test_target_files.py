@@ -91,7 +91,15 @@ def test_shipped_targets(name: str) -> None:
 
 
 def test_shipped_names() -> None:
-    assert target_names() == ["cim", "npu", "npu+cim", "npu+cim-cu4", "npu+cim-sram", "npu+cim-u65", "ort-cpu"]
+    assert target_names() == [
+        "cim",
+        "npu",
+        "npu+cim",
+        "npu+cim-cu4",
+        "npu+cim-sram",
+        "npu+cim-u65",
+        "ort-cpu",
+    ]
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -50,8 +50,16 @@ def test_climb_is_the_same_in_c_and_python(data: st.DataObject) -> None:
     problem = data.draw(problems())
     modes, tiles = data.draw(placements(problem))
     seed = data.draw(st.integers(0, 2**64 - 1))
-    arguments = (modes, tiles, 40, seed, data.draw(st.integers(0, 7)), data.draw(st.integers(0, 4)), 100,
-                 data.draw(st.integers(1, 3)))
+    arguments = (
+        modes,
+        tiles,
+        40,
+        seed,
+        data.draw(st.integers(0, 7)),
+        data.draw(st.integers(0, 4)),
+        100,
+        data.draw(st.integers(1, 3)),
+    )
     assert native.Problem(problem).climb(*arguments) == reference.Problem(problem).climb(*arguments)
 
 

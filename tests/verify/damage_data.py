@@ -255,7 +255,9 @@ def a_count_is_negative(specimen: Specimen) -> bool:
 @breaks("V14")
 def a_task_waits_for_itself(specimen: Specimen) -> bool:
     task = specimen.tasks()[0]
-    task["waits"].append({"task": task["id"], "counts": [1] * task["tiles"], "latency": 0, "reason": "data", "lag": 0})
+    task["waits"].append(
+        {"task": task["id"], "counts": [1] * task["tiles"], "latency": 0, "reason": "data", "lag": 0}
+    )
     return True
 
 

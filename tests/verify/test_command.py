@@ -39,7 +39,10 @@ def test_a_damaged_bundle(build: Path) -> None:
     damage(build)
     result = run(build, "--no-functional")
     assert result.exit_code == 1
-    assert result.output.splitlines()[-1] == "NOT verified: 4 of 31 checks failed (V18, V19, V21, V20), 2 skipped"
+    assert (
+        result.output.splitlines()[-1]
+        == "NOT verified: 4 of 31 checks failed (V18, V19, V21, V20), 2 skipped"
+    )
     assert "the last task ends at" in " ".join(result.output.split())
 
 

@@ -20,7 +20,12 @@ from tests.verify.maker import Maker
 
 HANDMADE = 12
 SOURCES = (damage_data, damage_memory, damage_models, damage_tasks)  # importing them fills CORRUPTIONS
-FOLDER_CODES = {"V01", "V25", "F01", "F02"}  # corrupted in test_folder.py, test_sharing.py and test_functional.py
+FOLDER_CODES = {
+    "V01",
+    "V25",
+    "F01",
+    "F02",
+}  # corrupted in test_folder.py, test_sharing.py and test_functional.py
 CAUGHT: list[tuple[str, str, int, int]] = []
 
 

@@ -200,7 +200,9 @@ def test_a_part_of_an_input_is_not_accepted() -> None:
     assert not _passes(split, whole)
 
 
-@pytest.mark.parametrize(("extents", "passes"), [((4, 8), True), ((4, 7), False), ((8, 4), True), ((8, 5), False)])
+@pytest.mark.parametrize(
+    ("extents", "passes"), [((4, 8), True), ((4, 7), False), ((8, 4), True), ((8, 5), False)]
+)
 def test_weights_of_one_value(extents: tuple[int, int], passes: bool) -> None:
     """Also where the model has the shape as a Constant node."""
     body = """(float[1,3,5,5] x) => (float[1,12,5,5] y) {
