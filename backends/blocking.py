@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from h4hc.backends.products import Product
+
 Dataflow = Literal["weight", "output", "input"]
 
 
@@ -28,15 +30,6 @@ class Buffers(NamedTuple):
     first: int
     second: int
     sums: int
-
-
-class Product(NamedTuple):
-    """`groups` products [m x k] x [k x n]."""
-
-    groups: int
-    m: int
-    k: int
-    n: int
 
 
 class Folds(NamedTuple):
@@ -75,7 +68,7 @@ def folds(item: Product, array: Array) -> Folds:
     With `preload`, a fold takes as long as its operand streams or the next one loads, and filling and draining the
     array is paid once, in equal shares by the groups.
     """
-    groups, m, k, n = item
+    groups, m, k, n = item.groups, item.m, item.k, item.n
     rows, columns, dataflow, preload = array
     if dataflow == "weight":
         along, across, length, edge = -(-k // rows), -(-n // columns), m, 2 * rows + columns - 2

@@ -24,6 +24,7 @@ from h4hc.backends.ethos import (
     plan,
 )
 from h4hc.backends.flow import Map
+from h4hc.backends.rounding import multiple
 from h4hc.ir.workload import MatMul
 
 
@@ -34,10 +35,10 @@ def stream_block(array: Array, shape: Block, width: int, inputs: int) -> Block:
     granule = array.input_granule * (2 if width == 4 else 1)
     room = array.block_banks // inputs // granule * granule // 2 * BANK // width
     high, long = (
-        _up(min(shape.h, MAX_BLOCK.h), array.ublock.h),
-        _up(min(shape.w, MAX_BLOCK.w), array.ublock.w),
+        multiple(min(shape.h, MAX_BLOCK.h), array.ublock.h),
+        multiple(min(shape.w, MAX_BLOCK.w), array.ublock.w),
     )
-    deepest = min(_up(shape.d, array.ublock.d), MAX_BLOCK.d)
+    deepest = min(multiple(shape.d, array.ublock.d), MAX_BLOCK.d)
     depths = [*range(BRICK, deepest, BRICK), deepest]
     best, most = Block(array.ublock.h, array.ublock.w, depths[0]), 0
     for d in depths:
@@ -86,7 +87,3 @@ def _fitted(high: int, long: int) -> int:
         if high <= MAX_BLOCK.h and 4 * parts <= long <= MAX_BLOCK.w:
             return -(-long // parts)
     return long
-
-
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from h4hc.backends.rounding import multiple, multiples, quotient
+
 DOT = 8  # input channels per dot product
 SUB_KERNEL = 8  # longer kernel axes are split
 BRICK = 16  # channels per storage brick of a feature map
@@ -106,7 +108,7 @@ class Layer(NamedTuple):
     @property
     def pieces(self) -> int:
         """Into how many the kernel is cut; the input is read once for each."""
-        return _ceil(self.kernel_h, SUB_KERNEL) * _ceil(self.kernel_w, SUB_KERNEL)
+        return quotient(self.kernel_h, SUB_KERNEL) * quotient(self.kernel_w, SUB_KERNEL)
 
 
 class Plan(NamedTuple):
@@ -125,8 +127,8 @@ def plan(array: Array, layer: Layer) -> Plan:
     depth = block.d if layer.per_channel else _input_depth(layer, part)
     uh, uw, _ = array.ublock
     inputs = Block(
-        _up((block.h - 1) * layer.stride_h + min(SUB_KERNEL, layer.span_h), uh),
-        _up((block.w - 1) * layer.stride_w + min(SUB_KERNEL, layer.span_w), uw),
+        multiple((block.h - 1) * layer.stride_h + min(SUB_KERNEL, layer.span_h), uh),
+        multiple((block.w - 1) * layer.stride_w + min(SUB_KERNEL, layer.span_w), uw),
         depth,
     )
     return Plan(micro_block(array, layer), block, inputs, part)
@@ -154,50 +156,54 @@ def part_kernel_first(layer: Layer) -> bool:
         return True
     taps = layer.kernel_h * layer.kernel_w
     group, step = (TAP_GROUP, STEP) if layer.width == 1 else (TAP_GROUP // 2, STEP // 2)
-    part = (layer.in_c / _up(layer.in_c, DOT)) * (taps / _up(taps, group))
-    return part >= layer.in_c / _up(layer.in_c, step)
+    part = (layer.in_c / multiple(layer.in_c, DOT)) * (taps / multiple(taps, group))
+    return part >= layer.in_c / multiple(layer.in_c, step)
 
 
 def padding_elements(layer: Layer) -> int:
     """Zeros between the weights, as they are stored: in whole steps of the array."""
-    taps = sum(_up(h * w, TAP_GROUP) for h in _extents(layer.kernel_h) for w in _extents(layer.kernel_w))
+    taps = sum(
+        multiple(h * w, TAP_GROUP)
+        for h in kernel_pieces(layer.kernel_h)
+        for w in kernel_pieces(layer.kernel_w)
+    )
     elements = layer.kernel_h * layer.kernel_w * layer.out_c * (1 if layer.depthwise else layer.in_c)
-    out_c = _up(layer.out_c, DOT)
+    out_c = multiple(layer.out_c, DOT)
     if layer.depthwise:
         return taps * out_c - elements
     if part_kernel_first(layer):
-        return taps * _up(layer.in_c, DOT) * out_c - elements
-    return layer.kernel_h * layer.kernel_w * _up(layer.in_c, STEP) * out_c - elements
+        return taps * multiple(layer.in_c, DOT) * out_c - elements
+    return layer.kernel_h * layer.kernel_w * multiple(layer.in_c, STEP) * out_c - elements
 
 
 def block_mac_cycles(array: Array, layer: Layer, cut: Plan) -> int:
     """Cycles of the array for one output block, clipped to the output."""
     uh, uw, ud = cut.ublock
-    area = _ceil(min(cut.block.h, layer.out_h), uh) * _ceil(min(cut.block.w, layer.out_w), uw)
-    deep = _ceil(min(cut.block.d, layer.out_c), ud)
+    area = quotient(min(cut.block.h, layer.out_h), uh) * quotient(min(cut.block.w, layer.out_w), uw)
+    deep = quotient(min(cut.block.d, layer.out_c), ud)
     floor = DECODER_FLOOR * ud // DOT
     depth = min(layer.in_c, cut.inputs.d)
     total = 0
-    for kernel_h in _extents(layer.kernel_h):
-        for kernel_w in _extents(layer.kernel_w):
+    for kernel_h in kernel_pieces(layer.kernel_h):
+        for kernel_w in kernel_pieces(layer.kernel_w):
             taps = kernel_h * kernel_w
             dots = 1
             if layer.pooling:
                 steps = 1
                 cycles = max(4, taps) * area * deep * POOL_FACTOR * layer.width
             elif layer.depthwise:
-                steps = _ceil(taps, TAP_GROUP)
+                steps = quotient(taps, TAP_GROUP)
                 cycles = max(floor, 4 * area * layer.width) * steps * deep
             elif cut.part_kernel:
-                steps = _ceil(taps, TAP_GROUP // 2 if layer.width == 2 else TAP_GROUP)
-                dots = _ceil(depth, DOT)
+                steps = quotient(taps, TAP_GROUP // 2 if layer.width == 2 else TAP_GROUP)
+                dots = quotient(depth, DOT)
                 cycles = max(floor, 4 * area) * steps * deep * dots
             else:
                 steps = taps
                 cycles = max(floor, 4 * area) * steps * deep
             total += cycles + _delay(array, layer, area, deep, steps) * dots
     if not layer.per_channel:
-        total *= _ceil(layer.in_c, depth)
+        total *= quotient(layer.in_c, depth)
     return total // array.cores
 
 
@@ -226,17 +232,17 @@ def choose_block(array: Array, layer: Layer, part_kernel: bool) -> Block:
     """
     uh, uw, ud = array.ublock
     one_row = layer.out_h == layer.kernel_h == 1 and uh == 2
-    deepest = min(_up(layer.out_c, ud), MAX_BLOCK.d)
+    deepest = min(multiple(layer.out_c, ud), MAX_BLOCK.d)
     found = _candidates(array, _long(layer), one_row, deepest)
     found = found[:, (found[0] < layer.out_h + uh) & (found[1] < layer.out_w + uw)]
     h, w, d, sums = found
-    in_h = _up_array((h - 1) * layer.stride_h + min(SUB_KERNEL, layer.span_h), uh)
-    in_w = _up_array((w - 1) * layer.stride_w + min(SUB_KERNEL, layer.span_w), uw)
+    in_h = multiples((h - 1) * layer.stride_h + min(SUB_KERNEL, layer.span_h), uh)
+    in_w = multiples((w - 1) * layer.stride_w + min(SUB_KERNEL, layer.span_w), uw)
     depth = d if layer.per_channel else np.array([_input_depth(layer, part_kernel)], dtype=np.int32)
     area = in_h * in_w
     granule = array.input_granule * (2 if layer.width == 4 else 1)
-    held = area * _up_array(depth * layer.width, DOT)
-    banks = _up_array((held + (BANK - 1)) // BANK * 2, granule)
+    held = area * multiples(depth * layer.width, DOT)
+    banks = multiples((held + (BANK - 1)) // BANK * 2, granule)
     fits = np.flatnonzero(banks + sums <= array.block_banks)
     if not fits.size:
         return Block(*array.ublock)
@@ -269,8 +275,8 @@ def _candidates(array: Array, long: bool, one_row: bool, deepest: int) -> _Ints:
     )
     bits = LONG_ACCUMULATOR_BITS if long else ACCUMULATOR_BITS
     granule = array.long_granule if long else array.accumulator_granule
-    held = (np.minimum(h, 1) if one_row else h) * w * _up_array(d, DOT) * bits // 8
-    sums = _up_array(-(-held // BANK) * 2, granule)
+    held = (np.minimum(h, 1) if one_row else h) * w * multiples(d, DOT) * bits // 8
+    sums = multiples(-(-held // BANK) * 2, granule)
     fits = sums < array.block_banks
     return np.stack([h[fits], w[fits], d[fits], sums[fits]])
 
@@ -295,22 +301,10 @@ def _relative_traffic(layer: Layer, h: _Ints, w: _Ints, d: _Ints, area: _Ints) -
 def _input_depth(layer: Layer, part_kernel: bool) -> int:
     """Input channels of an input block."""
     if layer.width == 2:
-        return _up(min(layer.in_c, BRICK), 4)
-    return _up(min(layer.in_c, BRICK if part_kernel else STEP), DOT)
+        return multiple(min(layer.in_c, BRICK), 4)
+    return multiple(min(layer.in_c, BRICK if part_kernel else STEP), DOT)
 
 
-def _extents(extent: int) -> list[int]:
+def kernel_pieces(extent: int) -> list[int]:
     """A kernel axis cut into pieces of at most `SUB_KERNEL`."""
     return [min(SUB_KERNEL, extent - start) for start in range(0, extent, SUB_KERNEL)]
-
-
-def _ceil(numerator: int, denominator: int) -> int:
-    return -(-numerator // denominator)
-
-
-def _up(value: int, multiple: int) -> int:
-    return _ceil(value, multiple) * multiple
-
-
-def _up_array(value: _Ints, multiple: int) -> _Ints:
-    return np.asarray((value + (multiple - 1)) // multiple * multiple)

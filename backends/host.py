@@ -13,6 +13,7 @@ from typing import Annotated, cast
 from pydantic import Field
 
 from h4hc.backends.base import Backend, Peak, parameters
+from h4hc.backends.rounding import quotient
 from h4hc.backends.scaling import OperatingPoint, power_clock, static_watts
 from h4hc.ir.cost import Cost, Refusal
 from h4hc.ir.quantity import Hertz, JoulesPerCycle, SecondsOrZero, Watts
@@ -126,7 +127,7 @@ class Host(Backend):
                 return max(window, workload.input_elements, workload.output_elements) * per_element
             case Move():
                 moved = max(workload.input_elements, workload.output_elements)
-                return moved * p.copy_cycles + _ceil(moved, workload.run) * p.move_run_cycles
+                return moved * p.copy_cycles + quotient(moved, workload.run) * p.move_run_cycles
             case Generic():
                 return workload.operations * p.cycles_per_operation
 
@@ -150,7 +151,7 @@ class Host(Backend):
     def _whole_lanes(self, channels: int) -> int:
         """Channels that are computed when `channels` are wanted."""
         lanes = self.parameters.lanes
-        return _ceil(channels, lanes) * lanes
+        return quotient(channels, lanes) * lanes
 
     def _epilogue_cycles(self, kernel: Kernel) -> float:
         """Bias, batch norm and clamps are part of requantisation; the rest is a pass over the output."""
@@ -160,7 +161,3 @@ class Host(Backend):
             for step in kernel.epilogue
             if step not in ("bias", "batch_norm", "relu")
         )
-
-
-def _ceil(numerator: int, denominator: int) -> int:
-    return -(-numerator // denominator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from h4hc.backends.rounding import quotient
 from h4hc.ir.workload import Conv, MatMul
 
 
@@ -56,8 +57,3 @@ def tiling(item: Product, rows: int, words: int, pack: bool = True) -> Tiling:
     row_tiles = quotient(packed * item.k, rows)
     column_tiles = quotient(packed * item.n, words)
     return Tiling(packed, row_tiles, column_tiles, row_tiles * column_tiles * quotient(item.groups, packed))
-
-
-def quotient(numerator: int, denominator: int) -> int:
-    """`numerator` / `denominator`, rounded up."""
-    return -(-numerator // denominator)

@@ -19,13 +19,13 @@ from h4hc.backends.blocking import (
     Buffers,
     Dataflow,
     Folds,
-    Product,
     blockings,
     folds,
     packed,
 )
 from h4hc.backends.engine import SCALE_BYTES, Count, Effort, Engine, EngineParameters, Epilogue
 from h4hc.backends.placed import Placed
+from h4hc.backends.products import Product
 from h4hc.ir.cost import Refusal
 from h4hc.ir.quantity import Bytes
 from h4hc.ir.target import Device, Target

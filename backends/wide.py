@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from h4hc.backends.ethos import BRICK, DOT, SUB_KERNEL, Block, Layer, Plan, UBlock
+from h4hc.backends.ethos import BRICK, DOT, SUB_KERNEL, Block, Layer, Plan, UBlock, kernel_pieces
+from h4hc.backends.rounding import multiple, multiples, quotient
 
 STEP = 64  # input channels of a step at 8 bit
 ACCESS = 4  # pixels or bricks per access of the input buffer
@@ -81,41 +82,44 @@ def part_kernel_first(layer: Layer) -> bool:
     """Whether steps of four kernel elements by 16 channels fill the array at least as well as 64 channels."""
     taps = layer.kernel_h * layer.kernel_w
     rounded = taps // 5 * 5 + max(taps % 5, 2)
-    part = layer.in_c / _up(layer.in_c, BRICK) * (taps / rounded)
-    return part >= layer.in_c / _up(layer.in_c, STEP)
+    part = layer.in_c / multiple(layer.in_c, BRICK) * (taps / rounded)
+    return part >= layer.in_c / multiple(layer.in_c, STEP)
 
 
 def micro_block(choice: tuple[UBlock, ...], layer: Layer) -> UBlock:
     """The first micro-block that pads the output least."""
-    return min(choice, key=lambda u: _up(layer.out_h, u.h) * _up(layer.out_w, u.w) * _up(layer.out_c, u.d))
+    return min(
+        choice,
+        key=lambda u: multiple(layer.out_h, u.h) * multiple(layer.out_w, u.w) * multiple(layer.out_c, u.d),
+    )
 
 
 def block_mac_cycles(machine: Machine, layer: Layer, cut: Plan) -> int:
     """Cycles of the array for one output block, clipped to the output."""
-    area = _ceil(min(cut.block.h, layer.out_h), cut.ublock.h)
-    area *= _ceil(min(cut.block.w, layer.out_w), cut.ublock.w)
-    deep = _ceil(min(cut.block.d, layer.out_c), cut.ublock.d)
+    area = quotient(min(cut.block.h, layer.out_h), cut.ublock.h)
+    area *= quotient(min(cut.block.w, layer.out_w), cut.ublock.w)
+    deep = quotient(min(cut.block.d, layer.out_c), cut.ublock.d)
     floor = 32 * cut.ublock.d // (DECODED * machine.decoders)
     depth = min(layer.in_c, cut.inputs.d)
     halves = 2 if layer.in_c <= SPARSE_CHANNELS and not (layer.per_channel or layer.product) else 1
     total = 0
-    for kernel_h in _pieces(layer.kernel_h):
-        for kernel_w in _pieces(layer.kernel_w):
+    for kernel_h in kernel_pieces(layer.kernel_h):
+        for kernel_w in kernel_pieces(layer.kernel_w):
             taps = kernel_h * kernel_w
             dots = 1
             if layer.pooling:
                 steps, cycles = 1, max(4, taps) * area * deep * POOL_FACTOR * layer.width
             elif layer.depthwise:
-                steps = _ceil(taps, TAP_GROUP)
+                steps = quotient(taps, TAP_GROUP)
                 cycles = max(floor, 4 * area * layer.width) * steps * deep
             elif cut.part_kernel:
-                steps, dots = _ceil(taps, TAP_GROUP // layer.width), _ceil(depth, DOT)
+                steps, dots = quotient(taps, TAP_GROUP // layer.width), quotient(depth, DOT)
                 cycles = max(floor, 4 * area) * steps * deep * dots
             else:
                 steps = taps
-                cycles = max(floor, _ceil(depth, DOT) * area) * steps * deep * layer.width
+                cycles = max(floor, quotient(depth, DOT) * area) * steps * deep * layer.width
             total += cycles // halves + _delay(area, deep, steps) * dots
-    return total if layer.per_channel else total * _ceil(layer.in_c, depth)
+    return total if layer.per_channel else total * quotient(layer.in_c, depth)
 
 
 def _delay(area: int, deep: int, steps: int) -> int:
@@ -130,19 +134,19 @@ def stream_block(machine: Machine, shape: Block, width: int) -> Block:
     deeper where rows are short, and as many rows as there are; an output buffer takes the block in parts."""
     h, w, d = shape
     ublock = micro_block(machine.channel_ublocks + machine.ublocks, Layer(h, w, d, *_POINT))
-    high, long, deep = _up(h, ublock.h), _up(w, ublock.w), _up(d, BRICK)
+    high, long, deep = multiple(h, ublock.h), multiple(w, ublock.w), multiple(d, BRICK)
     room = machine.output_bytes // width // BRICK
     needed = max(_tile(long, ublock.w, min(room, long, MAX_BLOCK.w)), ublock.w)
     share = max(min(room // needed, min(deep, MAX_BLOCK.d) // BRICK), 1)
     rows = _tile(high, ublock.h, min(high, MAX_BLOCK.h))
-    return Block(rows, _up(room // share, ublock.w), BRICK * share)
+    return Block(rows, multiple(room // share, ublock.w), BRICK * share)
 
 
 def _tile(extent: int, granule: int, tile: int) -> int:
     """`tile`, or one that cuts `extent` more evenly."""
     if extent % tile == 0:
         return tile
-    return max(_up(extent // (extent // tile + 1), granule), granule)
+    return max(multiple(extent // (extent // tile + 1), granule), granule)
 
 
 def _input_block(layer: Layer, ublock: UBlock, block: Block, depth: int) -> Block:
@@ -150,7 +154,9 @@ def _input_block(layer: Layer, ublock: UBlock, block: Block, depth: int) -> Bloc
     access = _access(ublock, depth * layer.width)
     h = (block.h - 1) * layer.stride_h + min(SUB_KERNEL, layer.span_h)
     w = (block.w - 1) * layer.stride_w + min(SUB_KERNEL, layer.span_w)
-    return Block(_up(h, access.h), _up(w, access.w), _up(depth, access.d * BRICK // layer.width))
+    return Block(
+        multiple(h, access.h), multiple(w, access.w), multiple(depth, access.d * BRICK // layer.width)
+    )
 
 
 def _access(ublock: UBlock, depth_bytes: int) -> Block:
@@ -177,7 +183,7 @@ def _candidates(ublock: UBlock, sums: int) -> tuple[_Ints, _Ints, _Ints]:
     fits = h * w * BRICK <= sums
     h, w = h[fits], w[fits]
     d, h, w = np.repeat(deep, h.size), np.tile(h, deep.size), np.tile(w, deep.size)
-    fits = h * w * _up_array(d, BRICK) <= sums
+    fits = h * w * multiples(d, BRICK) <= sums
     return h[fits], w[fits], d[fits]
 
 
@@ -192,21 +198,21 @@ def _search(machine: Machine, layer: Layer, ublock: UBlock, depth: int) -> Block
 
 def _best(machine: Machine, layer: Layer, ublock: UBlock, depth: int, copies: int) -> Block | None:
     h, w, d = _candidates(ublock, machine.accumulator_bytes // (_sum_bytes(layer) * copies))
-    deepest = _up(max(min(layer.out_c, MAX_BLOCK.d), BRICK), ublock.d)
+    deepest = multiple(max(min(layer.out_c, MAX_BLOCK.d), BRICK), ublock.d)
     fits = (h < layer.out_h + ublock.h) & (w < layer.out_w + ublock.w) & (d <= deepest)
     fits &= (d % BRICK == 0) | (d == deepest) | ((d >= layer.out_c) & (d >= BRICK))
     h, w, d = h[fits], w[fits], d[fits]
     access = _access(ublock, depth * layer.width)
-    in_h = _up_array((h - 1) * layer.stride_h + min(SUB_KERNEL, layer.span_h), access.h)
-    in_w = _up_array((w - 1) * layer.stride_w + min(SUB_KERNEL, layer.span_w), access.w)
+    in_h = multiples((h - 1) * layer.stride_h + min(SUB_KERNEL, layer.span_h), access.h)
+    in_w = multiples((w - 1) * layer.stride_w + min(SUB_KERNEL, layer.span_w), access.w)
     brick = access.d * BRICK // layer.width
-    held = in_h * in_w * _up(min(_up(depth, brick), layer.in_c), brick) * layer.width * copies
+    held = in_h * in_w * multiple(min(multiple(depth, brick), layer.in_c), brick) * layer.width * copies
     fits = held <= machine.input_bytes
     h, w, d, area = h[fits], w[fits], d[fits], (in_h * in_w)[fits]
     if not h.size:
         return None
     cost = _relative_traffic(layer, h, w, d, area)
-    whole = layer.in_h * layer.in_w * layer.in_c < area * _up(depth, brick) * 2
+    whole = layer.in_h * layer.in_w * layer.in_c < area * multiple(depth, brick) * 2
     cost = np.where(whole, cost / np.float32(2), cost)
     best = _first_least(layer, cost, h, w, (in_h[fits], in_w[fits]))
     return Block(int(h[best]), int(w[best]), int(d[best]))
@@ -240,7 +246,7 @@ def _relative_traffic(layer: Layer, h: _Ints, w: _Ints, d: _Ints, area: _Ints) -
     deep = single(layer.out_c) / d.astype(single)
     weights = single(layer.kernel_h * layer.kernel_w) * single(layer.in_c) * (np.ceil(high) * np.ceil(long))
     weights *= deep * d.astype(single)
-    repeats = len(_pieces(layer.span_h)) * len(_pieces(layer.span_w))
+    repeats = len(kernel_pieces(layer.span_h)) * len(kernel_pieces(layer.span_w))
     inputs = area.astype(single) * single(layer.in_c) * single(repeats) * (high * long) * np.ceil(deep)
     return np.asarray((inputs + weights) / outputs)
 
@@ -252,7 +258,9 @@ def _channel_block(machine: Machine, layer: Layer, ublock: UBlock) -> Block:
     """The block of a depthwise layer or pool: as much of the output as fits once, less what leaves room for
     the input of one more row."""
     h, w, d = _area_fit(machine, layer, ublock)
-    out = Block(_up(layer.out_h, ublock.h), _up(layer.out_w, ublock.w), _up(layer.out_c, BRICK))
+    out = Block(
+        multiple(layer.out_h, ublock.h), multiple(layer.out_w, ublock.w), multiple(layer.out_c, BRICK)
+    )
     room = machine.input_bytes // layer.width
     force = 0
     while h < out.h or w < out.w or d < out.d:
@@ -277,7 +285,9 @@ def _channel_block(machine: Machine, layer: Layer, ublock: UBlock) -> Block:
 
 def _area_fit(machine: Machine, layer: Layer, ublock: UBlock) -> Block:
     """The block whose area comes closest to the output's; a 1x1 window looks at width and depth instead."""
-    out = Block(_up(layer.out_h, ublock.h), _up(layer.out_w, ublock.w), _up(layer.out_c, BRICK))
+    out = Block(
+        multiple(layer.out_h, ublock.h), multiple(layer.out_w, ublock.w), multiple(layer.out_c, BRICK)
+    )
     most = Block(*(min(a, b) for a, b in zip(out, MAX_BLOCK, strict=True)))
     by_depth = (layer.span_h, layer.span_w) == (1, 1)
     area = out.w * (out.d if by_depth else out.h)
@@ -309,7 +319,7 @@ def _fit_at_depth(
     granule = ublock.h * ublock.w * BRICK
     access = _access(ublock, depth * layer.width)
     brick = access.d * BRICK // layer.width
-    volume = _up(layer.in_h, access.h) * _up(layer.in_w, access.w) * _up(layer.in_c, brick)
+    volume = multiple(layer.in_h, access.h) * multiple(layer.in_w, access.w) * multiple(layer.in_c, brick)
     limit, before, retry = sums, -1, 25
     while limit >= granule:
         h, w = _by_aspect(out.h / out.w, limit // depth, ublock)
@@ -350,7 +360,7 @@ def _best_tile(extent: int, granule: int, tile: int) -> int:
     """The tile of at most `tile` that leaves the largest last tile."""
     if extent % tile == 0:
         return tile
-    even = max(_up(extent // (extent // tile + 1), granule), granule)
+    even = max(multiple(extent // (extent // tile + 1), granule), granule)
     first = max(even - granule * 2, (even + 1) // 2, granule)
     best, rest = tile, extent % tile
     for candidate in range(tile, first - 1, -granule):
@@ -358,20 +368,3 @@ def _best_tile(extent: int, granule: int, tile: int) -> int:
         if last > rest:
             best, rest = candidate, last
     return best
-
-
-def _pieces(extent: int) -> list[int]:
-    """A kernel axis cut into pieces of at most `SUB_KERNEL`."""
-    return [min(SUB_KERNEL, extent - start) for start in range(0, extent, SUB_KERNEL)]
-
-
-def _ceil(numerator: int, denominator: int) -> int:
-    return -(-numerator // denominator)
-
-
-def _up(value: int, multiple: int) -> int:
-    return _ceil(value, multiple) * multiple
-
-
-def _up_array(value: _Ints, multiple: int) -> _Ints:
-    return np.asarray(-(-value // multiple) * multiple)

@@ -28,6 +28,8 @@ def parse_energy(text: str) -> float:
 
 def limited(target: Target, limits: tuple[str, ...]) -> Target:
     """`target` with memories of the sizes in `limits`, texts such as ``sram=512KiB``; raises OptionError."""
+    if not limits:
+        return target
     from pydantic_core import PydanticCustomError
 
     from h4hc.ir.quantity import parse_quantity

@@ -8,6 +8,7 @@ agree and the value lies between a bound computed without the solver and a sched
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -31,27 +32,22 @@ def check_solver() -> None:
         )
 
 
-@cache
 def cp_sat() -> Any:
     """The module of the CP-SAT solver."""
-    check_solver()
-    try:
-        from ortools.sat.python import cp_model
-    except ImportError as error:
-        raise OptionError(
-            f"OR-Tools does not load: {error}", code="no-solver", hint=f"run {_INSTALL}"
-        ) from None
-    return cp_model
+    return _module("ortools.sat.python.cp_model")
+
+
+def math_opt() -> Any:
+    """The module of the linear and mixed-integer solvers (HiGHS)."""
+    return _module("ortools.math_opt.python.mathopt")
 
 
 @cache
-def math_opt() -> Any:
-    """The module of the linear and mixed-integer solvers (HiGHS)."""
+def _module(name: str) -> Any:
     check_solver()
     try:
-        from ortools.math_opt.python import mathopt
+        return import_module(name)
     except ImportError as error:
         raise OptionError(
             f"OR-Tools does not load: {error}", code="no-solver", hint=f"run {_INSTALL}"
         ) from None
-    return mathopt
