@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-Ints = npt.NDArray[np.signedinteger[Any]]
+    Ints = npt.NDArray[np.signedinteger[Any]]
 
 
 def quotient(numerator: int, denominator: int) -> int:
@@ -22,4 +23,4 @@ def multiple(value: int, of: int) -> int:
 
 def multiples(values: Ints, of: int) -> Ints:
     """`multiple` of each of `values`."""
-    return np.asarray((values + (of - 1)) // of * of)
+    return (values + (of - 1)) // of * of

@@ -9,7 +9,7 @@ The first point is always the target as it is, for comparison.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -90,8 +90,6 @@ def explore(
 
 def with_front(points: Sequence[Point]) -> list[Point]:
     """The points, each with `on_front` set."""
-    from dataclasses import replace
-
     return [replace(point, on_front=not point.problem and not _dominated(point, points)) for point in points]
 
 

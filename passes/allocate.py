@@ -20,9 +20,9 @@ from itertools import accumulate, chain
 from h4hc.errors import InfeasibleError, Shortage
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.schedule import WEIGHT_LOAD, Buffer, MemoryUse, Schedule, Task, Wait
-from h4hc.ir.system import Simulated, System
+from h4hc.ir.system import Simulated
 from h4hc.passes.core import reuse_waits
-from h4hc.passes.memory import NODES, lifetimes, pack
+from h4hc.passes.memory import NODES, lifetimes, pack, stores_of
 from h4hc.passes.rotate import arcs, frame_lifetimes, pack_circular, protect_rotation
 from h4hc.passes.sharing import (
     Course,
@@ -86,7 +86,7 @@ def place_buffers(
         alive = frame_lifetimes(schedule, system, alive)
     course = _course(schedule, simulated)
     alive = widened(system, course, alive)
-    stores = _stores(compilation, system, alive)
+    stores = stores_of(compilation, system, alive)
     where = places(system, course, alive, stores)
     for span in fetched_weights(compilation, schedule, fetched):
         where.append(Place(len(alive), 0))
@@ -169,18 +169,6 @@ def _too_small(
             f"memory {memory}", weights + peak, size, "B", (f"memory {memory}", "frames in flight")
         ),
     )
-
-
-def _stores(compilation: Compilation, system: System, alive: Sequence[Lifetime]) -> list[str]:
-    """The memory that holds each buffer: its own, or the backing one if it is spilled."""
-    placement, target = compilation.placement, compilation.target
-    if placement is None:
-        raise ValueError("allocate needs a placement")
-    if not placement.spilled:
-        return [system.memories[b.memory] for b in alive]
-    backing = {device.memory: device.spill for device in target.devices if device.spill}
-    names = [(system.tensors[b.tensor], system.memories[b.memory]) for b in alive]
-    return [backing[name[1]] if name in placement.spilled else name[1] for name in names]
 
 
 def _weight_bytes(compilation: Compilation) -> dict[str, int]:

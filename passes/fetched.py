@@ -53,16 +53,9 @@ def with_fetches(sheet: Sheet, found: Timed) -> Compilation:
     latency = max(ends, default=0)
     queues = [*schedule.queues]
     for port, memory in enumerate(sheet.ports):
-        numbers = [
-            len(schedule.tasks) + i for i, c in enumerate(chosen) if c.port == port
-        ]  # fmt: skip
+        numbers = [len(schedule.tasks) + i for i, c in enumerate(chosen) if c.port == port]
         if numbers:
             queues.append((queue_name(memory), tuple(numbers)))
-    static = sum(
-        watts
-        for device, watts in enumerate(sheet.simulated.system.data["dev_static"])
-        if sheet.simulated.trace[2] >> device & 1
-    )
     energy = sum(task.energy for task in tasks)
     schedule = replace(
         schedule,
@@ -71,7 +64,7 @@ def with_fetches(sheet: Sheet, found: Timed) -> Compilation:
         latency=latency,
         initiation_interval=latency,
         dynamic_energy=energy,
-        static_energy=round(static * latency),
+        static_energy=round(sheet.simulated.static_power * latency),
         interval_bound=max(sum(tasks[number].work for number in queue) for _, queue in queues),
     )
     simulated = _simulated(sheet, schedule, chosen)

@@ -17,8 +17,8 @@ from h4hc.ir.schedule import Schedule
 from h4hc.ir.system import Simulated
 from h4hc.ir.target import Memory
 from h4hc.passes.core import Line
-from h4hc.passes.memory import lifetimes, weight_bytes
-from h4hc.passes.problem import backing, picojoules, ticks, touching_modes
+from h4hc.passes.memory import aligned, lifetimes, stores_of, weight_bytes
+from h4hc.passes.problem import picojoules, spill_costs, ticks
 from h4hc.passes.sharing import course_of, places
 
 
@@ -68,14 +68,15 @@ def sheet(compilation: Compilation, costs: Mapping[int, Cost]) -> Sheet:
     if schedule is None or simulated is None or compilation.placement is None:
         raise ValueError("fetches need a schedule")
     system = simulated.system
-    extra = _spill_costs(compilation, simulated)
+    extra = spill_costs(system, compilation.target, compilation.placement.spilled)
     homes = {name: compilation.target.device(name).weights or "" for name in system.devices}
     tasks = {row[0]: number for number, row in enumerate(simulated.trace[3]) if row[1] < 0}
     ports = tuple(dict.fromkeys(homes[schedule.tasks[tasks[v]].resource] for v in sorted(costs)))
     candidates = {}
     for v, cost in sorted(costs.items()):
         task = schedule.tasks[tasks[v]]
-        seconds, joules = extra.get(v, (0.0, 0.0))
+        mode = system.data["mode_ptr"][v] + simulated.modes[v]
+        seconds, joules = extra.get(mode, (0.0, 0.0))
         overhead = (task.tiles - 1) * system.data["dev_overhead"][system.devices.index(task.resource)]
         if cost.fetch is not None:
             candidates[task.id] = Candidate(
@@ -84,26 +85,6 @@ def sheet(compilation: Compilation, costs: Mapping[int, Cost]) -> Sheet:
             )  # fmt: skip
     line = _line(compilation, schedule, simulated, candidates, ports)
     return Sheet(compilation, schedule, simulated, candidates, ports, line)
-
-
-def _spill_costs(compilation: Compilation, simulated: Simulated) -> dict[int, tuple[float, float]]:
-    """Seconds and joules that each operator spends on spilled buffers."""
-    system, placement = simulated.system, compilation.placement
-    found: dict[int, tuple[float, float]] = {}
-    if placement is None or not placement.spilled:
-        return found
-    data = system.data
-    chosen = {data["mode_ptr"][v] + mode: v for v, mode in enumerate(simulated.modes)}
-    index = {name: i for i, name in enumerate(system.tensors)}
-    for name, memory in sorted(placement.spilled):
-        if memory not in system.memories:
-            continue
-        store, size = backing(compilation.target, memory), system.bytes[index[name]]
-        for m in touching_modes(system, index[name], [system.memories.index(memory)]):
-            if m in chosen:
-                seconds, joules = found.get(chosen[m], (0.0, 0.0))
-                found[chosen[m]] = seconds + size / store.bandwidth, joules + size * store.energy_per_byte
-    return found
 
 
 def _line(
@@ -141,17 +122,12 @@ def _line(
         "fetch_ticks": [ticks(c.fetch.seconds) if c else 0 for c in offered],
         "fetch_memory": homes,
         "fetch_bytes": [
-            _aligned(c.fetch.bytes, memories[home]) if c else 0
-            for c, home in zip(offered, homes, strict=True)
+            aligned(c.fetch.bytes, memories[home]) if c else 0 for c, home in zip(offered, homes, strict=True)
         ],
         "fetch_work": [c.work if c else 0 for c in offered],
         "load": [load for loads in _loads(compilation, schedule, simulated, memories) for load in loads],
         "room": [memory.bytes - held.get(memory.name, 0) for memory in memories],
     }
-
-
-def _aligned(size: int, memory: Memory) -> int:
-    return -(-size // memory.alignment) * memory.alignment
 
 
 def _ports_of(
@@ -166,8 +142,8 @@ def _ports_of(
     An operator works at the memory of its weights unless they stay in the device, at all memories that its cost
     names, and where its spilled buffers lie; a transfer where its buffers lie.
     """
-    stores = _stores(compilation, simulated)
     system, used, kept = simulated.system, [], []
+    stores = stores_of(compilation, system, simulated.trace[4])
     for number, (row, task) in enumerate(zip(simulated.trace[3], schedule.tasks, strict=True)):
         lie = {stores[buffer] for buffer in (*task.reads, *task.writes)}
         plain, fetched = set(lie), set(lie)
@@ -191,22 +167,13 @@ def _memories(cost: Cost) -> set[str]:
     return set(names)
 
 
-def _stores(compilation: Compilation, simulated: Simulated) -> list[str]:
-    """The memory in which each buffer of the trace lies."""
-    placement, system = compilation.placement, simulated.system
-    spilled = placement.spilled if placement is not None else frozenset()
-    behind = {device.memory: device.spill or "" for device in compilation.target.devices if device.spill}
-    names = [(system.tensors[row[0]], system.memories[row[1]]) for row in simulated.trace[4]]
-    return [behind[name[1]] if name in spilled else name[1] for name in names]
-
-
 def _loads(
     compilation: Compilation, schedule: Schedule, simulated: Simulated, memories: Sequence[Memory]
 ) -> list[list[int]]:
     """Per memory, the bytes of activations in use from the first to the last task that uses them."""
     system, count = simulated.system, len(schedule.tasks)
     alive = lifetimes(system, simulated.trace[4])
-    stores = _stores(compilation, simulated)
+    stores = stores_of(compilation, system, alive)
     course = course_of(system, simulated.modes, simulated.trace[3])
     first, last = [0] * len(alive), [0] * len(alive)
     for task in schedule.tasks:
@@ -225,7 +192,7 @@ def _loads(
     for block, (begin, end) in spans.items():
         memory = alive[block].memory
         if stores[block] == memories[memory].name:
-            size = _aligned(alive[block].bytes, memories[memory])
+            size = aligned(alive[block].bytes, memories[memory])
             changes[memory][begin] += size
             changes[memory][end + 1] -= size
     return [list(accumulate(change))[:count] for change in changes]

@@ -36,7 +36,7 @@ def inherited(parent: Compilation, compilation: Compilation, system: System) -> 
         u, mode = known.get(v), ""
         if u is not None:
             device, mode, before = placement.devices[u], placement.modes[u], placement.tiles[u]
-        modes.append(_mode(system, v, device, mode))
+        modes.append(similar_mode(system, v, device, mode))
         tiles.append(min(before, operator.rows))
     fitting = repair_capacity(system, modes, (1 << len(system.devices)) - 1)
     return None if fitting is None else (fitting, tiles)
@@ -90,7 +90,7 @@ def _between(
         last += 1
 
 
-def _mode(system: System, v: int, device: str, mode: str) -> int:
+def similar_mode(system: System, v: int, device: str, mode: str) -> int:
     """The mode of operator `v` that is most like the wanted one: on that device, of that name, fast."""
     data, first = system.data, system.data["mode_ptr"][v]
     best = 0, (True, True, 0)

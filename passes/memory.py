@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from h4hc.ir.compilation import Compilation
 from h4hc.ir.system import LifetimeRow, System, Trace
 from h4hc.ir.target import Memory, Target
 from h4hc.passes.core import first_fit, lower_peak, pack_within, peak_bytes
@@ -189,7 +190,7 @@ def overflowing(
         if spilled:
             rows = [row for row in rows if (system.tensors[row[0]], name) not in spilled]
         sizes, room = system.bytes, memory.bytes - held.get(name, 0)
-        while sum(_aligned(sizes[row[0]], memory) for row in rows) > room:
+        while sum(aligned(sizes[row[0]], memory) for row in rows) > room:
             course = course or course_of(system, modes, trace[3])
             victims = _victims(system, course, lifetimes(system, rows), memory.alignment, room)
             if not victims:
@@ -199,8 +200,23 @@ def overflowing(
     return frozenset(more)
 
 
-def _aligned(size: int, memory: Memory) -> int:
+def aligned(size: int, memory: Memory) -> int:
+    """The bytes that `size` of them take in `memory`."""
     return -(-size // memory.alignment) * memory.alignment
+
+
+def stores_of(
+    compilation: Compilation, system: System, buffers: Sequence[LifetimeRow | Lifetime]
+) -> list[str]:
+    """The memory that holds each buffer: its own, or the backing one if it is spilled."""
+    placement, target = compilation.placement, compilation.target
+    if placement is None:
+        raise ValueError("buffers lie somewhere once there is a placement")
+    if not placement.spilled:
+        return [system.memories[row[1]] for row in buffers]
+    backing = {device.memory: device.spill for device in target.devices if device.spill}
+    names = [(system.tensors[row[0]], system.memories[row[1]]) for row in buffers]
+    return [backing[name[1]] if name in placement.spilled else name[1] for name in names]
 
 
 def weight_bytes(system: System, modes: Sequence[int], target: Target) -> dict[str, int]:

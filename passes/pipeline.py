@@ -91,9 +91,9 @@ def _overlapped(
     compilation: Compilation, balanced: bool, lacks: list[tuple[Schedule, InfeasibleError]]
 ) -> Compilation:
     """`compilation` with frames overlapped; schedules for which there is no room are added to `lacks`."""
-    schedule = compilation.schedule
-    if schedule is None:
-        raise ValueError("pipeline needs a schedule")
+    schedule, simulated = compilation.schedule, compilation.simulated
+    if schedule is None or simulated is None:
+        raise ValueError("pipeline needs a schedule and a simulated placement")
 
     def fits(schedule: Schedule) -> bool:
         try:
@@ -105,7 +105,7 @@ def _overlapped(
 
     settled = _settled(compilation) if balanced else []
     schedule = overlapped(schedule, compilation.options, fits, settled)
-    static = round(_static_power(compilation) * schedule.initiation_interval)
+    static = round(simulated.static_power * schedule.initiation_interval)
     return replace(compilation, schedule=replace(schedule, static_energy=static))
 
 
@@ -141,11 +141,10 @@ def _settled(compilation: Compilation) -> list[tuple[int, tuple[int, ...]]]:
 
 
 def _interval_and_latency(compilation: Compilation) -> tuple[float, int, int]:
-    schedule, budget = compilation.schedule, compilation.options.budget_seconds
+    schedule = compilation.schedule
     if schedule is None:
         raise ValueError("pipeline needs a schedule")
-    late = max(0.0, schedule.latency - budget / TICK_SECONDS) if budget else 0.0
-    return late, schedule.initiation_interval, schedule.latency
+    return compilation.options.excess(schedule.latency), schedule.initiation_interval, schedule.latency
 
 
 def _alternatives(compilation: Compilation) -> Iterator[Compilation]:
@@ -175,15 +174,6 @@ def _claims(compilation: Compilation) -> tuple[Claim, ...]:
         kind, least, BOUND, "prices per tick of every device and byte of capacity, in whole numbers"
     )
     return tuple(sorted((*compilation.claims, bound), key=lambda claim: claim.kind))
-
-
-def _static_power(compilation: Compilation) -> float:
-    """Picojoules per tick of the devices that have work; they are powered from one frame to the next."""
-    if compilation.simulated is None:
-        raise ValueError("pipeline needs a simulated placement")
-    used = compilation.simulated.trace[2]
-    watts: list[float] = compilation.simulated.system.data["dev_static"]
-    return sum(power for device, power in enumerate(watts) if used >> device & 1)
 
 
 def overlapped(

@@ -5,7 +5,7 @@ Rules:
    producers write where it would copy to, and it becomes a view. So does a Split or Slice whose outputs are
    contiguous parts of its input: it divides in place.
 2. Not if a part is a graph input or output, or would begin at an address that is not aligned; nor if the whole is a
-   graph input, or has more bytes than a part of the smallest memory it may have to lie in. A tensor lies inside one
+   graph input, or has more bytes than the smallest memory it may have to lie in. A tensor lies inside one
    other only: the larger join or division goes first.
 3. An operator may write over an input that it reads element by element, through nothing but element-wise nodes.
 """
@@ -27,14 +27,13 @@ from h4hc.passes.problem import planned_bytes
 
 _RESHAPES = frozenset(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"])
 _ELEMENTWISE = _RESHAPES | UNARY | frozenset(BINARY)
-_SHARE = 1.0  # of the smallest memory that a whole may take
 
 
 class Room(NamedTuple):
     """What the memories of activations ask for: bytes to align to, and the most bytes of a whole."""
 
     alignment: int
-    most: float
+    most: int
 
 
 def room_of(target: Target) -> Room:
@@ -42,7 +41,7 @@ def room_of(target: Target) -> Room:
     near = [target.memory(device.memory) for device in target.devices]
     far = [target.memory(device.spill) for device in target.devices if device.spill]
     alignment = lcm(*(memory.alignment for memory in (*near, *far)))
-    return Room(alignment, _SHARE * min(memory.bytes for memory in near))
+    return Room(alignment, min(memory.bytes for memory in near))
 
 
 def arranged(nodes: NodeGraph, graph: Graph, room: Room, precision: str) -> Graph:

@@ -66,9 +66,7 @@ class Prefetch:
                 baselines[name] = Baseline(name, latency * TICK_SECONDS, energy * 1e-12)
             if _score(found) < _score(best):
                 best = found
-        return replace(
-            best, baselines=tuple(baselines.values()), claims=compilation.claims, parent=None, rivals=()
-        )
+        return replace(best, baselines=tuple(baselines.values()), claims=compilation.claims, rivals=())
 
     def _improved(self, compilation: Compilation) -> Compilation:
         """`compilation` with weights fetched, if that is better."""
@@ -173,9 +171,8 @@ def _rated(compilation: Compilation, latency: int, dynamic: int) -> Score:
     simulated, options = compilation.simulated, compilation.options
     if simulated is None:
         raise ValueError("prefetch needs a simulated placement")
-    used, watts = simulated.trace[2], simulated.system.data["dev_static"]
-    energy = dynamic + latency * sum(power for device, power in enumerate(watts) if used >> device & 1)
-    late = max(0.0, latency - options.budget_seconds / TICK_SECONDS) if options.budget_seconds else 0.0
+    energy = dynamic + latency * simulated.static_power
+    late = options.excess(latency)
     if options.objective == "energy":
         return late, energy, latency
     if options.objective == "edp":

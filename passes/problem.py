@@ -304,25 +304,44 @@ def with_spills(system: System, target: Target, spilled: Iterable[tuple[str, str
     data = dict(system.data)
     for name in ("mode_work", "mode_energy", "xfer_work", "xfer_energy"):
         data[name] = list(data[name])
+    memories_of = _spilled_from(system, spilled)
+    costs = [cost for alternatives in system.mode_costs for cost in alternatives]
+    for m, (seconds, joules) in _access_costs(system, target, memories_of).items():
+        data["mode_work"][m] = ticks(costs[m].seconds + seconds)
+        data["mode_energy"][m] = picojoules(costs[m].joules + joules)
+    for tensor, memories in memories_of.items():
+        _spill_transfers(system, target, data, tensor, memories)
+    return replace(system, data=data)
+
+
+def spill_costs(
+    system: System, target: Target, spilled: Iterable[tuple[str, str]]
+) -> dict[int, tuple[float, float]]:
+    """By mode number over all operators the seconds and joules spent on `spilled` buffers, where there are any."""
+    return _access_costs(system, target, _spilled_from(system, spilled))
+
+
+def _spilled_from(system: System, spilled: Iterable[tuple[str, str]]) -> dict[int, list[int]]:
+    """By tensor the memories from which it is spilled."""
     index = {name: i for i, name in enumerate(system.tensors)}
-    by_tensor: dict[int, list[int]] = {}
+    found: dict[int, list[int]] = {}
     for name, memory in sorted(spilled):
         if memory in system.memories:
-            by_tensor.setdefault(index[name], []).append(system.memories.index(memory))
-    seconds: dict[int, float] = {}
-    joules: dict[int, float] = {}
-    for tensor, memories in by_tensor.items():
+            found.setdefault(index[name], []).append(system.memories.index(memory))
+    return found
+
+
+def _access_costs(
+    system: System, target: Target, memories_of: Mapping[int, list[int]]
+) -> dict[int, tuple[float, float]]:
+    data, found = system.data, dict[int, tuple[float, float]]()
+    for tensor, memories in memories_of.items():
         size = system.bytes[tensor]
-        for m in touching_modes(system, tensor, memories):
+        for m in _touching_modes(system, tensor, memories):
             store = backing(target, system.memories[data["dev_memory"][data["mode_device"][m]]])
-            seconds[m] = seconds.get(m, 0.0) + size / store.bandwidth
-            joules[m] = joules.get(m, 0.0) + size * store.energy_per_byte
-        _spill_transfers(system, target, data, tensor, memories)
-    costs = [cost for alternatives in system.mode_costs for cost in alternatives]
-    for m, extra in seconds.items():
-        data["mode_work"][m] = ticks(costs[m].seconds + extra)
-        data["mode_energy"][m] = picojoules(costs[m].joules + joules[m])
-    return replace(system, data=data)
+            seconds, joules = found.get(m, (0.0, 0.0))
+            found[m] = seconds + size / store.bandwidth, joules + size * store.energy_per_byte
+    return found
 
 
 def backing(target: Target, memory: str) -> Memory:
@@ -337,7 +356,7 @@ def backing(target: Target, memory: str) -> Memory:
     )
 
 
-def touching_modes(system: System, tensor: int, memories: list[int]) -> list[int]:
+def _touching_modes(system: System, tensor: int, memories: list[int]) -> list[int]:
     """Modes, on a device beside one of `memories`, of operators that read or write `tensor` (not just join or divide it)."""
     data = system.data
     operators = dict.fromkeys(data["cons_op"][data["cons_ptr"][tensor] : data["cons_ptr"][tensor + 1]])

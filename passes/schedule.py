@@ -44,7 +44,7 @@ def make_schedule(compilation: Compilation) -> Schedule:
     if simulated is None or graph is None:
         raise ValueError("the schedule needs a graph and a simulated placement")
     system = simulated.system
-    latency, energy, used, _, _ = simulated.trace
+    latency, energy, _, _, _ = simulated.trace
     links = used_links(compilation.target, system.memories)
     builder = _TaskBuilder(simulated, graph.operators, links)
     tasks = tuple(builder.tasks())
@@ -53,7 +53,6 @@ def make_schedule(compilation: Compilation) -> Schedule:
     for task in tasks:
         queues[task.resource].append(task.id)
         work[task.resource] += task.work
-    static = sum(watts for d, watts in enumerate(system.data["dev_static"]) if used >> d & 1)
     return Schedule(
         tasks=tasks,
         buffers=(),
@@ -62,7 +61,7 @@ def make_schedule(compilation: Compilation) -> Schedule:
         latency=latency,
         initiation_interval=latency,
         dynamic_energy=energy,
-        static_energy=round(static * latency),
+        static_energy=round(simulated.static_power * latency),
         interval_bound=max(work.values(), default=0),
     )
 

@@ -336,13 +336,10 @@ class Searcher:
         except InfeasibleError as error:
             if error.code != "memory":
                 raise
-        kinds = {device.name: device.kind for device in self.compilation.target.devices}
-        data = self.system.data
+        data, target, plans = self.system.data, self.compilation.target, list[Plan]()
         used = {data["mode_device"][data["mode_ptr"][v] + mode] for v, mode in enumerate(modes)}
-        hosts = {d for d, name in enumerate(self.system.devices) if kinds[name] == "host"}
-        mask = sum(1 << d for d in used | hosts)
+        mask = self.system.device_mask([*(self.system.devices[d] for d in used), *hosts(target)])
         single = [self._alone(device, mask) for device in sorted(used)]
-        target, plans = self.compilation.target, []
         tried = list(alternatives(self.base, target, modes, [alone for alone in single if alone]))
         for choice in tried:
             try:

@@ -246,18 +246,17 @@ def _latency_and_energy(compilation: Compilation) -> tuple[float, float]:
     """Ticks and picojoules of one frame."""
     if compilation.simulated is None:
         raise ValueError("splitting needs a simulated placement")
-    latency, energy, used, _, _ = compilation.simulated.trace
-    watts = compilation.simulated.system.data["dev_static"]
-    static = sum(power for device, power in enumerate(watts) if used >> device & 1)
-    return latency, energy + static * latency
+    latency, energy, _, _, _ = compilation.simulated.trace
+    return latency, energy + compilation.simulated.static_power * latency
 
 
 def _value(compilation: Compilation) -> tuple[float, float]:
     """Ticks beyond the latency budget, and what the objective counts: the smaller the better."""
     latency, energy = _latency_and_energy(compilation)
     options = compilation.options
-    late = max(0.0, latency - options.budget_seconds / TICK_SECONDS) if options.budget_seconds else 0.0
-    return late, {"latency": latency, "energy": energy, "edp": latency * energy}[options.objective]
+    return options.excess(latency), {"latency": latency, "energy": energy, "edp": latency * energy}[
+        options.objective
+    ]
 
 
 def _better(first: tuple[float, float], second: tuple[float, float]) -> bool:

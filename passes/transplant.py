@@ -9,6 +9,7 @@ from h4hc.ir.compilation import Compilation
 from h4hc.ir.system import System
 from h4hc.passes.capacity import repair_capacity
 from h4hc.passes.core import Problem
+from h4hc.passes.inherit import similar_mode
 from h4hc.passes.plans import Plan, simulate, to_placement
 from h4hc.passes.search import Searcher
 
@@ -63,20 +64,6 @@ def transplanted(
     modes, tiles = [], []
     for v, operator in enumerate(compilation.graph.operators):
         device, mode, count = known.get(operator.name, (homes.get(operator.name, ""), "", _TILES))
-        modes.append(_mode(system, v, device, mode))
+        modes.append(similar_mode(system, v, device, mode))
         tiles.append(min(count, operator.rows))
     return modes, tiles
-
-
-def _mode(system: System, v: int, device: str, mode: str) -> int:
-    """The mode of operator `v` that is most like the wanted one: of that name, on that device, fast."""
-    data, first = system.data, system.data["mode_ptr"][v]
-    return min(
-        range(data["mode_ptr"][v + 1] - first),
-        key=lambda m: (
-            system.devices[data["mode_device"][first + m]] != device,
-            system.mode_costs[v][m].mode != mode,
-            data["mode_work"][first + m],
-            m,
-        ),
-    )

@@ -11,7 +11,7 @@ from h4hc.ir.cost import CostModel, CostTable
 from h4hc.ir.graph import Graph
 from h4hc.ir.placement import Placement
 from h4hc.ir.prefetching import Prefetching
-from h4hc.ir.schedule import Schedule
+from h4hc.ir.schedule import TICK_SECONDS, Schedule
 from h4hc.ir.splitting import Splitting
 from h4hc.ir.system import Simulated
 from h4hc.ir.target import Target
@@ -92,6 +92,10 @@ class Options:
         if self.interval_seconds is not None:
             return RATE_FRAMES
         return THROUGHPUT_FRAMES if self.objective == "throughput" else 1
+
+    def excess(self, latency: float) -> float:
+        """Ticks by which a latency in ticks exceeds the budget."""
+        return max(0.0, latency - self.budget_seconds / TICK_SECONDS) if self.budget_seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,3 +48,10 @@ class Simulated:
     modes: tuple[int, ...]
     tiles: tuple[int, ...]
     trace: Trace
+
+    @property
+    def static_power(self) -> float:
+        """Picojoules per tick of the devices that are used."""
+        used = self.trace[2]
+        watts: list[float] = self.system.data["dev_static"]
+        return sum(power for device, power in enumerate(watts) if used >> device & 1)

@@ -165,6 +165,12 @@ class Operator:
     costs: Mapping[str, Mapping[str, ModeCost] | str]
     moves_nothing: bool = False
 
+    @property
+    def cost(self) -> ModeCost | None:
+        """The stated cost on its device in its mode; None if there is none."""
+        modes = self.costs.get(self.device)
+        return None if modes is None or isinstance(modes, str) else modes.get(self.mode)
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:

@@ -7,7 +7,7 @@ else that works at that memory runs at the same time, by queue order and waits.
 
 from __future__ import annotations
 
-from h4hc.verify.document import Fetch, Operator, Task
+from h4hc.verify.document import Operator, Task
 from h4hc.verify.plan import Plan
 from h4hc.verify.queues import PICO, close_above, copies
 from h4hc.verify.references import TICK
@@ -55,7 +55,7 @@ def _expect_fetch(tally: Tally, plan: Plan, load: Task, operator: Operator) -> N
         held == [(operator.name, device.memory, load.bytes)] and not load.reads and load.tiles == 1,
         f"{load.label} of {load.bytes} bytes writes {held}, reads {list(load.reads)}, in {load.tiles} tiles",
     )
-    fetch = _stated(operator)
+    fetch = operator.cost.fetch if operator.cost else None
     memory = plan.document.target.memories.get(source)
     if not tally.expect(fetch is not None, f"{load.label}: its operator's cost knows no fetch"):
         return
@@ -80,12 +80,6 @@ def _expect_fetch(tally: Tally, plan: Plan, load: Task, operator: Operator) -> N
     )
 
 
-def _stated(operator: Operator) -> Fetch | None:
-    modes = operator.costs.get(operator.device)
-    cost = modes.get(operator.mode) if modes is not None and not isinstance(modes, str) else None
-    return cost.fetch if cost else None
-
-
 def _expect_buffers(tally: Tally, plan: Plan) -> None:
     """Buffers of weights are written by their fetch and read by their operator, and by nobody else."""
     for buffer in plan.document.buffers:
@@ -104,9 +98,7 @@ def ports(plan: Plan, task: Task) -> set[str]:
     if task.kind != "compute":
         return found
     operator = plan.operators[task.operator]
-    modes = operator.costs.get(operator.device)
-    cost = modes.get(operator.mode) if modes is not None and not isinstance(modes, str) else None
-    found |= cost.memories if cost else set()
+    found |= operator.cost.memories if operator.cost else set()
     device = plan.document.target.devices[operator.device]
     if operator.weight_bytes and not copies(operator.mode) and operator.mode != MODE:
         found.add(device.weights)

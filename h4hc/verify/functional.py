@@ -55,17 +55,8 @@ def _request(bundle: Bundle, model: Path | None, seeds: int) -> Request:
 
 def _isolated(request: Request, timeout: float) -> tuple[Verdict, ...]:
     """Run the comparison in a child process: a crash of onnxruntime is a failed check, no more."""
-    command = [sys.executable, "-P", "-m", "h4hc.verify.execute"]
     try:
-        done = subprocess.run(
-            command,
-            input=encode_request(request),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env=environment(),
-            check=False,
-        )
+        done = run_module("h4hc.verify.execute", encode_request(request), timeout)
     except subprocess.TimeoutExpired:
         return _broken(f"onnxruntime did not finish within {timeout:.0f} s")
     if done.returncode < 0:
@@ -82,7 +73,20 @@ def _broken(problem: str) -> tuple[Verdict, ...]:
     return tuple(Verdict(0, (problem,)) for _ in NAMES)
 
 
-def environment() -> dict[str, str]:
+def run_module(module: str, request: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run a module of this package in a child process, with `request` on its standard input."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", module],
+        input=request,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=_environment(),
+        check=False,
+    )
+
+
+def _environment() -> dict[str, str]:
     """This environment, with the package that runs now found first."""
     package = str(Path(__file__).resolve().parents[2])
     known = os.environ.get("PYTHONPATH")

@@ -266,10 +266,9 @@ class Simulation:
         return ends, start
 
     def _run_transfer(self, x: int) -> tuple[list[int], int, int, int]:
-        tensor, memory = divmod(x, self.nm)
-        link, producer = self._link(tensor, memory), self.d["producer"][tensor]
+        link, work = self.transfer_work(x)
+        producer = self.d["producer"][x // self.nm]
         tiles = 1 if producer < 0 else self.tiles[producer]
-        work = self.d["xfer_work"][link * self.nt + tensor] + (tiles - 1) * self.d["link_overhead"][link]
         free = self.queues.channels[link]
         channel = free.index(min(free))
         now = max(free[channel], self.released)

@@ -84,7 +84,7 @@ def test_a_crash_is_a_failed_check(build: Path, monkeypatch: pytest.MonkeyPatch,
     fake = tmp_path / "fake"
     (fake / "onnxruntime").mkdir(parents=True)
     (fake / "onnxruntime/__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGFPE)\n")
-    monkeypatch.setattr("h4hc.verify.functional.environment", lambda: path_of(fake))
+    monkeypatch.setattr("h4hc.verify.functional._environment", lambda: path_of(fake))
     assert [(c.passed, c.detail) for c in functional(build)] == [
         (False, "onnxruntime was killed by SIGFPE")
     ] * 2
@@ -94,7 +94,7 @@ def test_a_hang_is_a_failed_check(build: Path, monkeypatch: pytest.MonkeyPatch, 
     fake = tmp_path / "fake"
     (fake / "onnxruntime").mkdir(parents=True)
     (fake / "onnxruntime/__init__.py").write_text("import time\ntime.sleep(60)\n")
-    monkeypatch.setattr("h4hc.verify.functional.environment", lambda: path_of(fake))
+    monkeypatch.setattr("h4hc.verify.functional._environment", lambda: path_of(fake))
     checks = functional(build, timeout=1.0)
     assert [(c.passed, c.detail) for c in checks] == [(False, "onnxruntime did not finish within 1 s")] * 2
 

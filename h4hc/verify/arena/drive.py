@@ -68,5 +68,5 @@ def _duration(tables: Tables, event: Event) -> float:
 
 def _fault(plan: Plan, executor: Executor, status: int) -> str:
     _, task, tile, frame = executor.fault()
-    label = next((other.label for other in plan.document.tasks if other.id == task), "")
-    return ERRORS.get(status, str(status)) + (f", at {label}, tile {tile}, frame {frame}" if label else "")
+    where = f", at {plan.tasks[task].label}, tile {tile}, frame {frame}" if task in plan.tasks else ""
+    return ERRORS.get(status, str(status)) + where

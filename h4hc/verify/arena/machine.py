@@ -281,8 +281,7 @@ class Machine:
 
     def _label(self, event: Event) -> str:
         task = self._tables.tasks[event.task]
-        stated = next(other for other in self._plan.document.tasks if other.id == task.id)
-        return f"{stated.label}, tile {event.tile} of {task.tiles}, frame {event.frame},"
+        return f"{self._plan.tasks[task.id].label}, tile {event.tile} of {task.tiles}, frame {event.frame},"
 
 
 def _pieces(chunk: tuple[int, ...], planned: int, image: Array) -> Array:

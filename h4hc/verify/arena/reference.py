@@ -45,7 +45,9 @@ class Reference:
     def frames(self, count: int) -> list[Frame] | str:
         """`count` different frames, or why there are none. Raises BundleError if partitioned.onnx gives other results."""
         request = self._request
-        names = self._wanted()
+        sources = self._sources()
+        given = {*self._plan.network.inputs, *self._plan.network.initializers}
+        names = sorted({source for source in sources.values() if source not in given})
         tapped = _tapped(request.partitioned, names, request.pinned)
         path = request.model or request.partitioned
         try:
@@ -66,8 +68,8 @@ class Reference:
                 raise BundleError(
                     f"partitioned.onnx does not give the model's bits: {problems[0]}", code="replay"
                 )
-            known = {name: values[source] for name, source in self._sources().items() if source in values}
-            known |= {name: feed[source] for name, source in self._sources().items() if source in feed}
+            known = {name: values[source] for name, source in sources.items() if source in values}
+            known |= {name: feed[source] for name, source in sources.items() if source in feed}
             found.append(Frame(results, known))
         return found
 
@@ -78,11 +80,6 @@ class Reference:
         names |= {name for reads in plan.external_reads.values() for name in reads}
         names |= {name for writes in plan.external_writes.values() for name in writes}
         return {name: plan.network.source(name) for name in sorted(names)}
-
-    def _wanted(self) -> list[str]:
-        network = self._plan.network
-        given = {*network.inputs, *network.initializers}
-        return sorted({source for source in self._sources().values() if source not in given})
 
     def compute(self, operator: str, inputs: Mapping[str, Array]) -> Arrays:
         """What the nodes of `operator` compute from `inputs`, by tensor."""

@@ -69,16 +69,16 @@ def work_of(plan: Plan, tables: Tables, task: Task) -> Work:
     """What the compute task `task` reads and writes."""
     kernel = tables.kernels[task.item]
     operator = plan.document.operators[task.item]
-    numbers = [buffer.id for buffer in plan.document.buffers]
+    buffers = plan.document.buffers
     reads = tables.reads(task)
     roots = {name: plan.root(name) for name in plan.external_reads[operator.name]}
     parts = {name: _read_parts(plan, operator, name, task.tiles) for name in roots}
     found = []
     held: set[str] = set()
-    over = {plan.sharing.over.get(numbers[buffer]) for buffer in tables.writes(task)}
+    over = {plan.sharing.over.get(buffers[buffer].id) for buffer in tables.writes(task)}
     idle = task.id in plan.sharing.idle
     for buffer in reads:
-        root = plan.document.buffers[buffer].tensor if tables.buffers[buffer].tensor >= 0 else ""
+        root = buffers[buffer].tensor if tables.buffers[buffer].tensor >= 0 else ""
         names = tuple(name for name, other in roots.items() if root and other == root)
         held.update(names)
         by_tile = tuple(tuple(part for name in names for part in parts[name][k]) for k in range(task.tiles))
@@ -86,7 +86,7 @@ def work_of(plan: Plan, tables: Tables, task: Task) -> Work:
             not names
         ):  # encoded weights, or a tensor that its nodes do not read: all of it, before the first tile
             by_tile = ((WHOLE,), *[()] * (task.tiles - 1))
-        found.append(Use(buffer, names, by_tile, numbers[buffer] in over or idle))
+        found.append(Use(buffer, names, by_tile, buffers[buffer].id in over or idle))
     writes = tuple(_write(plan, kernel, buffer, task.tiles) for buffer in tables.writes(task))
     missing = tuple(name for name in roots if name not in held)
     return Work(operator.name, tuple(found), writes, idle, missing)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from h4hc.errors import BundleError
 from h4hc.verify.execute import Request, limit_memory
 from h4hc.verify.folder import PARTITIONED, Bundle, inner_path, open_bundle, read_bytes
-from h4hc.verify.functional import environment
+from h4hc.verify.functional import run_module
 from h4hc.verify.network import Network
 from h4hc.verify.pinning import has_half_precision
 from h4hc.verify.plan import Plan
@@ -165,17 +165,8 @@ def request_of(bundle: Bundle, job: Job, plan: Plan) -> Request:
 
 def _isolated(job: Job, timeout: float) -> tuple[Tally, Tally]:
     """Replay in a child process: a crash of onnxruntime or of the executor is a failed check, no more."""
-    command = [sys.executable, "-P", "-m", "h4hc.verify.arena.replay"]
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(asdict(job)),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env=environment(),
-            check=False,
-        )
+        done = run_module("h4hc.verify.arena.replay", json.dumps(asdict(job)), timeout)
     except subprocess.TimeoutExpired:
         return Tally(), Tally(problems=[f"the replay did not finish within {timeout:.0f} s"])
     if done.returncode:

@@ -122,14 +122,14 @@ def same_schedule(tables: Tables, document: Document) -> Tally:
     """R01: schedule.h4hs has the tasks, queues and buffers of schedule.json."""
     tally = Tally()
     stated = {task.id: task for task in document.tasks}
-    numbers = [buffer.id for buffer in document.buffers]
     memories = [memory.name for memory in document.memories]
     tally.expect(
         sorted(stated) == sorted(task.id for task in tables.tasks),
         "schedule.h4hs has other tasks than schedule.json",
     )
     tally.expect(
-        len(numbers) == len(tables.buffers), f"{len(tables.buffers)} buffers, {len(numbers)} in schedule.json"
+        len(document.buffers) == len(tables.buffers),
+        f"{len(tables.buffers)} buffers, {len(document.buffers)} in schedule.json",
     )
     tally.expect(
         tables.frames_in_flight == document.summary.frames_in_flight, "another number of frames in flight"
@@ -151,8 +151,7 @@ def same_schedule(tables: Tables, document: Document) -> Tally:
 
 
 def _expect_task(tally: Tally, tables: Tables, task: Task, document: Document, stated: Stated) -> None:
-    numbers = [buffer.id for buffer in document.buffers]
-    reads, writes = ([numbers[b] for b in uses(task)] for uses in (tables.reads, tables.writes))
+    reads, writes = ([document.buffers[b].id for b in uses(task)] for uses in (tables.reads, tables.writes))
     found = (task.kind, task.tiles, task.stage, task.work, task.start, reads, writes)
     wanted = (
         KINDS.get(stated.kind), stated.tiles, stated.stage, stated.work, stated.start, list(stated.reads),
