@@ -9,6 +9,7 @@ reason; a cost is never invented. Kinds that are not built in come from the entr
 from __future__ import annotations
 
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class Backend(ABC):
     that the device draws whatever it does; it is not part of the joules of a cost. `capacity_bytes` is the
     room for resident weights (0: the device is not weight-stationary). `tile_overhead_seconds` is what each
     tile of a streamed task costs beyond the first: a semaphore and the restart of the operator's pipeline.
+    `writes_per_frame` is how often a frame may write a cell of the device's array without wearing it out too soon.
     """
 
     Parameters: ClassVar[type[Described]]
@@ -68,6 +70,7 @@ class Backend(ABC):
         self.static_watts = 0.0
         self.capacity_bytes = 0
         self.tile_overhead_seconds = 0.0
+        self.writes_per_frame = math.inf
 
     @abstractmethod
     def costs(self, kernel: Kernel) -> tuple[Cost, ...] | Refusal:

@@ -18,7 +18,7 @@ from h4hc.backends.base import Backend, load_backends
 from h4hc.errors import OptionError
 from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, WEIGHTS, Compilation, Options, Source
 from h4hc.passes.allocate import Allocate
-from h4hc.passes.annotate import Annotate, Row
+from h4hc.passes.annotate import Annotate
 from h4hc.passes.constrain import Constrain
 from h4hc.passes.fuse import Fuse
 from h4hc.passes.partition import Partition
@@ -31,6 +31,7 @@ from h4hc.passes.weigh import Weigh
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from h4hc.ir.cost import Row
     from h4hc.ir.graph import Graph
     from h4hc.ir.target import Target
     from h4hc.ir.workload import Kernel

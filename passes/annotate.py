@@ -7,7 +7,8 @@ Rules:
    that reuses them pays for a kernel once.
 2. A device that cannot run a kernel gives its reason; the reason is kept.
 3. A graph of more than `MAX_OPERATORS` operators, fused, is refused: it would be planned for minutes.
-4. An operator that no device can run is an error that names it and every device's reason. No cost is invented.
+4. Modes that would together wear a device out too soon are left out (see `h4hc.passes.wear`).
+5. An operator that no device can run is an error that names it and every device's reason. No cost is invented.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from dataclasses import dataclass, replace
 
 from h4hc.errors import ModelError
 from h4hc.ir.compilation import Compilation
-from h4hc.ir.cost import Cost, CostModel, CostRow, CostTable, Refusal
+from h4hc.ir.cost import CostModel, CostRow, CostTable, Refusal, Row
 from h4hc.ir.graph import Graph, Operator
 from h4hc.ir.workload import Kernel
+from h4hc.passes.wear import lasting
 
 MAX_OPERATORS = 30_000
-
-Row = Mapping[str, tuple[Cost, ...] | Refusal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ class Annotate:
 
 def cost_table(graph: Graph, backends: Mapping[str, CostModel], cache: dict[Kernel, Row]) -> CostTable:
     """The costs of all operators of `graph`; raises ModelError if one runs nowhere."""
-    rows = []
+    bearable = {name: backend.writes_per_frame for name, backend in backends.items()}
+    rows: list[Row] = []
     for operator in graph.operators:
         row = cache.get(operator.kernel)
         if row is None:
@@ -60,7 +61,7 @@ def cost_table(graph: Graph, backends: Mapping[str, CostModel], cache: dict[Kern
         if all(isinstance(entry, Refusal) for entry in row.values()):
             raise _runs_nowhere(operator, row)
         rows.append(row)
-    return CostTable(tuple(rows))
+    return CostTable(tuple(lasting(rows, bearable)))
 
 
 def _runs_nowhere(operator: Operator, row: Row) -> ModelError:

@@ -64,6 +64,9 @@ class Cim(Backend):
         self.io_bandwidth = min(p.io_bandwidth, self.activations.bandwidth)
         self.tile_bytes = p.rows * p.words
         self._peak = self._find_peak()
+        if p.endurance is not None and p.least_life_years:
+            lifetime = p.least_life_years * SECONDS_PER_YEAR
+            self.writes_per_frame = p.endurance / (lifetime * p.frames_per_second)
         tiles_each = p.capacity // self.tile_bytes
         reloadable = self.life_years(1) >= p.least_life_years
         self.reload_macros = (p.macros if p.reload_macros is None else p.reload_macros) if reloadable else 0

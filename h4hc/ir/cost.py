@@ -71,6 +71,9 @@ class Refusal:
     reason: str
 
 
+Row = Mapping[str, tuple[Cost, ...] | Refusal]
+
+
 class CostRow(dict[str, "tuple[Cost, ...] | Refusal"]):
     """What one kernel costs on every device, by name. `derived`: what passes have worked out from it."""
 
@@ -88,6 +91,7 @@ class CostModel(Protocol):
     static_watts: float
     capacity_bytes: int
     tile_overhead_seconds: float
+    writes_per_frame: float
 
     def costs(self, kernel: Kernel) -> tuple[Cost, ...] | Refusal:
         """What `kernel` costs in each mode the device can run it in, or why it cannot."""
@@ -103,4 +107,4 @@ class CostModel(Protocol):
 class CostTable:
     """Per operator (in graph order) and device name: the modes it can run in, or the refusal."""
 
-    rows: tuple[Mapping[str, tuple[Cost, ...] | Refusal], ...]
+    rows: tuple[Row, ...]

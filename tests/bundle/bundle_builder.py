@@ -6,6 +6,7 @@ invented, and every operator runs as soon as its device and its operands are fre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,6 +58,7 @@ class StubBackend:
     static_watts: float = 0.01
     capacity_bytes: int = 0
     tile_overhead_seconds: float = 20e-9
+    writes_per_frame: float = math.inf
 
     def prefetched(self, kernel: Kernel) -> Cost | None:
         return None
