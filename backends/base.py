@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from h4hc.backends.files import FOLDER, load_preset, read_target, target_path
-from h4hc.backends.problems import nearest, problem_lines
+from h4hc.backends.problems import first_problem, nearest
 from h4hc.errors import TargetError
 from h4hc.ir.cost import Cost, Refusal
 from h4hc.ir.target import Described, Device, Target, split_sources
@@ -214,10 +214,8 @@ def _validated(device: Device, model: type[Described], values: Mapping[str, obje
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = problem_lines(error, model)
-        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         raise TargetError(
-            f"device {device.name}: parameters.{lines[0]}{more}", code="bad-parameters"
+            f"device {device.name}: parameters.{first_problem(error, model)}", code="bad-parameters"
         ) from None
 
 

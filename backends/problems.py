@@ -29,6 +29,12 @@ def problem_lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
     return [one_line(line) for line in lines]
 
 
+def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first of the lines, and how many more there are."""
+    lines = problem_lines(error, model)
+    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
+
+
 def nearest(name: str, known: Iterable[str], what: str) -> str:
     """Advice for a misspelt name: the nearest known one, or all of them."""
     from difflib import get_close_matches

@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from h4hc.backends.base import load_backends
 from h4hc.backends.files import read_yaml
 from h4hc.backends.knobs import TargetSpec, Value
-from h4hc.backends.problems import nearest, problem_lines
+from h4hc.backends.problems import first_problem, nearest
 from h4hc.errors import TargetError
 from h4hc.ir.target import Name, Target
 
@@ -148,9 +148,7 @@ def load_template(path: Path) -> Template:
     try:
         template = Template.model_validate({**data, "folder": path.parent})
     except ValidationError as error:
-        lines = problem_lines(error, Template)
-        more = f"{len(lines) - 1} more problem{'s'[: len(lines) > 2]}" if len(lines) > 1 else ""
-        raise TargetError(f"{path}: {lines[0]}", code="bad-template", hint=more) from None
+        raise TargetError(f"{path}: {first_problem(error, Template)}", code="bad-template") from None
     try:
         template.check()
     except TargetError as error:

@@ -78,8 +78,8 @@ def explore(
     Targets that do not make sense raise TargetError before anything is compiled; a model that does not fit a target
     is a point with a `problem`.
     """
-    wanted: list[Values] = [{}]
-    wanted += [values for values in tried if values not in wanted]
+    given: list[Values] = [{}, *tried]
+    wanted = list({repr(values): values for values in given}.values())
     targets = [spec.build(values) for values in wanted]
     points = []
     for values, target in zip(wanted, targets, strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import signal
 import sys
 import threading
@@ -12,22 +11,31 @@ from typing import Any, NoReturn
 
 import click
 
+from h4hc.cli.lazy import LazyCommands
 from h4hc.errors import H4hcError, one_line
 
-# name -> (module, one-line help); the help stands here so that `h4hc --help` imports no command.
+# name -> (module, attribute, one-line help)
 COMMANDS = {
-    "compile": ("h4hc.cli.compile", "Compile an ONNX model for a target and write the bundle."),
-    "verify": ("h4hc.cli.verify", "Check a bundle independently of the compiler."),
-    "run": ("h4hc.cli.run", "Execute a bundle on this machine, device by device, and check its outputs."),
-    "report": ("h4hc.cli.report", "Summarise a bundle, or write its HTML report again."),
-    "bundle": ("h4hc.cli.bundle", "Look into bundles, compare them, convert what firmware reads."),
-    "explain": ("h4hc.cli.explain", "Show what one operator costs on every device, and why."),
-    "explore": ("h4hc.cli.explore", "Compile a model for many variants of a target."),
-    "profile": ("h4hc.cli.profile", "Measured costs: plan, run, import, calibrate and show profiles."),
-    "train": ("h4hc.cli.train", "Train a supernet by a recipe."),
-    "search": ("h4hc.cli.search", "Search for subnets with the compiler in the loop."),
-    "export": ("h4hc.cli.export", "Export subnets of a supernet or a space as ONNX files."),
-    "targets": ("h4hc.cli.targets", "List, show and validate targets."),
+    "compile": ("h4hc.cli.compile", "command", "Compile an ONNX model for a target and write the bundle."),
+    "verify": ("h4hc.cli.verify", "command", "Check a bundle independently of the compiler."),
+    "run": (
+        "h4hc.cli.run",
+        "command",
+        "Execute a bundle on this machine, device by device, and check its outputs.",
+    ),
+    "report": ("h4hc.cli.report", "command", "Summarise a bundle, or write its HTML report again."),
+    "bundle": ("h4hc.cli.bundle", "command", "Look into bundles, compare them, convert what firmware reads."),
+    "explain": ("h4hc.cli.explain", "command", "Show what one operator costs on every device, and why."),
+    "explore": ("h4hc.cli.explore", "command", "Compile a model for many variants of a target."),
+    "profile": (
+        "h4hc.cli.profile",
+        "command",
+        "Measured costs: plan, run, import, calibrate and show profiles.",
+    ),
+    "train": ("h4hc.cli.train", "command", "Train a supernet by a recipe."),
+    "search": ("h4hc.cli.search", "command", "Search for subnets with the compiler in the loop."),
+    "export": ("h4hc.cli.export", "command", "Export subnets of a supernet or a space as ONNX files."),
+    "targets": ("h4hc.cli.targets", "command", "List, show and validate targets."),
 }
 
 
@@ -35,24 +43,8 @@ COMMANDS = {
 _SHOWN = 600
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported on first use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(COMMANDS[cmd_name][0])
-        command = module.command
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{module.__name__}.command is not a click command")
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+class MainGroup(LazyCommands):
+    """All commands; what goes wrong in them is told on one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -92,7 +84,7 @@ def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=MainGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="h4hc", prog_name="h4hc")
 @click.option("--debug", is_flag=True, help="Show Python tracebacks.")
 def main(debug: bool) -> None:

@@ -64,12 +64,13 @@ if TYPE_CHECKING:
 @click.option("--assign", "assignment", type=click.Path(path_type=Path), metavar="FILE",
               help='Pins from a JSON file {"operator": "device"}, or the placement of a bundle folder.')  # fmt: skip
 @click.option("--split/--no-split", "split", default=True, show_default=True,
-              help="Let two devices compute one operator, each some output channels, where that pays.")  # fmt: skip
+              help="Let two devices compute one operator, each some output channels, where that pays; "
+              "not at fast effort.")  # fmt: skip
 @click.option("--images/--no-images", "images", default=True, show_default=True,
               help="Write weights/: the weights in the order and layout of each device.")  # fmt: skip
 @click.option("--prefetch/--no-prefetch", "prefetch", default=True, show_default=True,
               help="Fetch weights to a device's memory while it runs other operators, where that pays; "
-              "not at fast effort.")  # fmt: skip
+              "with one frame in flight and no --fps, not at fast effort.")  # fmt: skip
 @click.option("--verify", "verify", is_flag=True, help="Check the bundle afterwards, as `h4hc verify` does.")
 @click.option("--print-after", "print_after", multiple=True, metavar="PASS", help="Print what a pass made.")
 @click.option("--stop-after", "stop_after", metavar="PASS", help="Stop after a pass; no bundle is written.")
@@ -129,6 +130,7 @@ def command(  # the parameters are the command's options
             )
     if model is None:
         raise click.UsageError("Missing argument 'MODEL'.")
+    _check_sweeps(pareto, energy_budget, one_pass=bool(print_after or stop_after))
     options = Options(
         objective=objective,
         budget_seconds=None if budget is None else parse_duration(budget, "--budget"),
@@ -148,22 +150,13 @@ def command(  # the parameters are the command's options
     loaded = load_model(model, options.shapes)
     with _shortage_told(as_json):
         if pareto is not None:
-            from h4hc.cli.front import INTERVAL, axes_of, finish_front
-            from h4hc.sweep import interval_front
-            from h4hc.sweep import pareto as energy_front
+            from h4hc.cli.front import compile_front, finish_front
 
-            axes = axes_of(pareto)
-            if energy_budget is not None:
-                raise OptionError(
-                    "--pareto and --energy-budget exclude each other",
-                    code="option",
-                    hint="a front shows what every energy buys",
-                )
-            if axes == INTERVAL:
-                front = interval_front(compiler, loaded.model, options, loaded.source)
-            else:
-                front = energy_front(compiler, loaded.model, options, loaded.source, points)
-            return finish_front(front, output, as_json, quiet, images)
+            front = compile_front(pareto, compiler, loaded, options, points)
+            folders = finish_front(front, output, as_json, quiet, images)
+            for folder in folders if verify else []:
+                _verify(folder, model)
+            return None
         if energy_budget is not None:
             from h4hc.sweep import within_energy
 
@@ -175,6 +168,24 @@ def command(  # the parameters are the command's options
     if stop_after and stop_after != names[-1]:
         return None
     return finish(compilation, output, model if verify else None, as_json, quiet, images)
+
+
+def _check_sweeps(pareto: str | None, energy_budget: str | None, *, one_pass: bool) -> None:
+    """Raise OptionError for options that do not go with those that compile a model several times."""
+    options = {"--pareto": pareto, "--energy-budget": energy_budget}
+    given = [name for name, value in options.items() if value is not None]
+    if len(given) > 1:
+        raise OptionError(
+            "--pareto and --energy-budget exclude each other",
+            code="option",
+            hint="a front shows what every energy buys",
+        )
+    if given and one_pass:
+        raise OptionError(
+            "--print-after and --stop-after are for one schedule",
+            code="option",
+            hint=f"drop {given[0]}",
+        )
 
 
 @contextmanager
@@ -217,19 +228,23 @@ def finish(
     if not quiet or as_json:
         _print_summary(output, as_json)
     if verify is not None:
-        from h4hc.verify import verify_bundle
-
-        report = verify_bundle(output, verify)
-        if not report.passed:
-            raise CheckFailedError(
-                f"the bundle in {output} fails verification", code="verify", hint=f"see h4hc verify {output}"
-            )
+        _verify(output, verify)
     schedule, budget = compilation.schedule, compilation.options.budget_seconds
     if budget is not None and schedule is not None and schedule.latency * TICK_SECONDS > budget:
         raise CheckFailedError(
             f"latency {schedule.latency * TICK_SECONDS * 1e3:.3f} ms misses the budget of {budget * 1e3:g} ms",
             code="budget",
             hint="see the report for what takes the time",
+        )
+
+
+def _verify(folder: Path, model: Path) -> None:
+    """Raise CheckFailedError if the bundle in `folder` does not pass."""
+    from h4hc.verify import verify_bundle
+
+    if not verify_bundle(folder, model).passed:
+        raise CheckFailedError(
+            f"the bundle in {folder} fails verification", code="verify", hint=f"see h4hc verify {folder}"
         )
 
 

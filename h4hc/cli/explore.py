@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from h4hc.cli.durations import parse_duration
+from h4hc.cli.progress import counting
 from h4hc.errors import OptionError
 from h4hc.files import write_output
 from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, Options
@@ -91,8 +91,8 @@ def command(
         baselines=False,
     )
     loaded = load_model(model, options.shapes)
-    with _bar(len(tried) + 1, shown=not (as_json or quiet)) as observe:
-        points = explore(spec, tried, loaded, options, observe)
+    with counting("targets", len(tried) + 1, shown=not (as_json or quiet)) as show:
+        points = explore(spec, tried, loaded, options, lambda point: show(advance=1))
     names = list(dict.fromkeys(name for point in points for name in point.values))
     if output is not None:
         text = _csv(points, names) if output.suffix == ".csv" else _json(points)
@@ -169,20 +169,6 @@ def parse_sweep(text: str) -> tuple[str, list[Value]]:
             hint="write KNOB=V,V,..., for example cim.macros=2,4,8",
         )
     return knob.strip(), values
-
-
-@contextmanager
-def _bar(count: int, *, shown: bool) -> Iterator[Callable[[Point], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("targets"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not shown or not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=count)
-        yield lambda point: bar.update(task, advance=1)
 
 
 def _json(points: Sequence[Point]) -> str:

@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from h4hc.errors import OptionError
-from h4hc.ir.compilation import Compilation
+from h4hc.ir.compilation import Compilation, Options
+
+if TYPE_CHECKING:
+    from h4hc.compiler import Compiler
+    from h4hc.frontend import Loaded
 
 ENERGY = frozenset(["latency", "energy"])
 INTERVAL = frozenset(["latency", "interval"])
 
 
-def axes_of(text: str) -> frozenset[str]:
-    """The two axes that `text` names; raises OptionError if no front has them."""
+def compile_front(
+    text: str, compiler: Compiler, loaded: Loaded, options: Options, points: int
+) -> tuple[Compilation, ...]:
+    """The front with the axes that `text` names. Raises OptionError if there is none with them."""
+    from h4hc.sweep import interval_front, pareto
+
     axes = frozenset(text.replace(" ", "").split(","))
     if axes not in (ENERGY, INTERVAL):
         raise OptionError(
@@ -24,13 +33,15 @@ def axes_of(text: str) -> frozenset[str]:
             code="option",
             hint="write --pareto latency,energy or --pareto latency,interval",
         )
-    return axes
+    if axes == INTERVAL:
+        return interval_front(compiler, loaded.model, options, loaded.source)
+    return pareto(compiler, loaded.model, options, loaded.source, points)
 
 
 def finish_front(
     compilations: Sequence[Compilation], output: Path, as_json: bool, quiet: bool, images: bool
-) -> None:
-    """Write the bundles of a front and say what is in it."""
+) -> list[Path]:
+    """Write the bundles of a front and say what is in it; their folders."""
     from h4hc.bundle.write import FRONT, point_record, write_front
 
     write_front(compilations, output, images)
@@ -60,3 +71,4 @@ def finish_front(
             )
         Console().print(table)
         click.echo(f"Front of {len(points)} schedules: {output / FRONT}")
+    return [output / f"point-{number}" for number in range(len(points))]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from h4hc.cli.durations import parse_duration
+from h4hc.cli.progress import counting
 from h4hc.errors import OptionError
 
 if TYPE_CHECKING:
@@ -104,21 +105,9 @@ def run(folder: Path, device: str, output: Path, limit: str | None, quiet: bool)
     if quiet:
         run_plan(loaded, output, seconds)
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("operators"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    quietly = not console.is_terminal
     # A thread that redraws would take time from what is measured.
-    with Progress(*columns, console=console, transient=True, auto_refresh=False, disable=quietly) as bar:
-        task = bar.add_task("", total=len(loaded.kernels))
-
-        def progress(count: int) -> None:
-            bar.advance(task, count)
-            bar.refresh()
-
-        outcome = run_plan(loaded, output, seconds, progress)
+    with counting("operators", len(loaded.kernels), live=False) as show:
+        outcome = run_plan(loaded, output, seconds, lambda count: show(advance=count, refresh=True))
     _tell(outcome, output)
 
 

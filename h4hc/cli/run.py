@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from h4hc.cli.durations import parse_duration
+from h4hc.cli.progress import counting
 
 if TYPE_CHECKING:
     from h4hc.runtime import Report
@@ -49,28 +48,15 @@ def command(
     from h4hc.runtime import run_bundle
 
     pause = parse_duration(delay, "--delay", example="1ms", zero=True)
-    with _bar(frames, shown=not (quiet or as_json)) as observe:
-        report = run_bundle(build, model, frames, seed=seed, delay=pause, observe=observe)
+    with counting("frames", frames, shown=not (quiet or as_json)) as show:
+        report = run_bundle(
+            build, model, frames, seed=seed, delay=pause, observe=lambda done: show(completed=done)
+        )
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:
         _print(report, quiet)
     context.exit(0 if report.passed else 1)
-
-
-@contextmanager
-def _bar(frames: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A function to be told how many frames are done, which shows it on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not shown or not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=frames)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _print(report: Report, quiet: bool) -> None:

@@ -7,7 +7,7 @@ only before it starts, so pieces cannot wait for each other in a circle unless t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from h4hc.errors import BundleError
 from h4hc.verify.document import Document, Task
@@ -91,7 +91,7 @@ def plan_pieces(bundle: Bundle) -> Program:
         )
         for name, queue in document.queues.items()
     }
-    return Program(network, queues, aliases, program.places, program.loose, program.frames_in_flight)
+    return replace(program, queues=queues)
 
 
 def _moves(node: Node) -> bool:

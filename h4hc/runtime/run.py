@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from h4hc.errors import BundleError, ModelError
 from h4hc.runtime.engine import Activity, Compute, Engine
 from h4hc.runtime.pieces import Piece, Program, plan_pieces
-from h4hc.runtime.sessions import cut, open_session, piece_model
 from h4hc.verify.check import find_model
-from h4hc.verify.execute import differences
-from h4hc.verify.feeds import random_feed
+from h4hc.verify.document import Value
+from h4hc.verify.excerpt import excerpt
+from h4hc.verify.execute import differences, run_session, session_of
+from h4hc.verify.feeds import ATTEMPTS, random_feed
 from h4hc.verify.folder import Bundle, file_sha256, open_bundle
-from h4hc.verify.pinning import has_half_precision, pinned_model
+from h4hc.verify.pinning import has_half_precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +55,46 @@ class Report:
         return found | {"passed": self.passed}
 
 
+@dataclass(slots=True)
+class Original:
+    """The model that the bundle was made from: inputs for every frame, and what it makes of them.
+
+    `attempts`: how each frame's inputs are drawn (see `h4hc.verify.feeds`).
+    """
+
+    session: Any
+    name: str
+    inputs: Sequence[Value]
+    outputs: Sequence[str]
+    seed: int
+    attempts: list[int]
+
+    def feed(self, frame: int) -> Arrays:
+        """The inputs of a frame."""
+        return random_feed(self.inputs, self.seed + frame, self.attempts[frame])
+
+    def results(self, feed: Arrays) -> Arrays:
+        """The outputs for `feed`. Raises ModelError if the model refuses it."""
+        found: Arrays = _open(lambda: run_session(self.session, feed, self.outputs), self.name)
+        return found
+
+    def tame(self) -> bool:
+        """Replace inputs that the model refuses, and say if there were any. Raises ModelError if it takes none."""
+        for frame in range(len(self.attempts)):
+            while not self._takes(frame):
+                self.attempts[frame] += 1
+        return any(self.attempts)
+
+    def _takes(self, frame: int) -> bool:
+        try:
+            self.results(self.feed(frame))
+        except ModelError:
+            if self.attempts[frame] + 1 == len(ATTEMPTS):
+                raise
+            return False
+        return True
+
+
 def run_bundle(
     folder: Path,
     model: Path | None = None,
@@ -65,6 +106,8 @@ def run_bundle(
 ) -> Report:
     """Execute `frames` frames of random inputs, each other ones, and compare with the model, bit for bit.
 
+    Inputs that the model refuses, such as indices out of range, are replaced by tamer ones.
+
     `observe` is called with the number of frames compared so far. Raises BundleError or ModelError if something
     cannot be loaded, CheckFailedError if the hand-overs of the schedule are wrong.
     """
@@ -72,28 +115,42 @@ def run_bundle(
     path = _model(bundle, model)
     program = plan_pieces(bundle)
     pinned = has_half_precision(program.network)
-    reference = _open(lambda: open_session(pinned_model(str(path)) if pinned else str(path)), path.name)
-    compute = {name: [_compute(program, p, pinned) for p in queue] for name, queue in program.queues.items()}
     outputs = [value.name for value in bundle.document.outputs]
+    session = _open(lambda: session_of(str(path), pinned), path.name)
+    original = Original(session, path.name, bundle.document.inputs, outputs, seed, [0] * frames)
+    compute = {name: [_compute(program, p, pinned) for p in queue] for name, queue in program.queues.items()}
     loose = _loose_outputs(program, pinned)
+
+    def run() -> Report:
+        return _run(Engine(program, compute, delay, seed), program, original, loose, observe)
+
+    try:
+        return run()
+    except ModelError:
+        if not original.tame():
+            raise  # the model takes what a piece of it refuses
+        return run()
+
+
+def _run(
+    engine: Engine, program: Program, original: Original, loose: Arrays, observe: Callable[[int], None]
+) -> Report:
+    """Run all frames, and compare each with the original model. `loose`: outputs that no piece computes."""
+    frames = len(original.attempts)
     problems: list[str] = []
     sequential = 0.0
 
-    def feed(frame: int) -> Arrays:
-        return random_feed(bundle.document.inputs, seed + frame)
-
     def collect(frame: int, results: Arrays) -> None:
         nonlocal sequential
-        inputs = feed(frame)
+        inputs = original.feed(frame)
         begin = time.perf_counter()
-        expected = _open(lambda: dict(zip(outputs, reference.run(outputs, inputs), strict=True)), path.name)
+        expected = original.results(inputs)
         sequential += time.perf_counter() - begin
-        given = {name: inputs[name] for name in outputs if name in inputs}
+        given = {name: inputs[name] for name in original.outputs if name in inputs}
         problems.extend(f"frame {frame}: {p}" for p in differences(expected, {**loose, **given, **results}))
         observe(frame + 1)
 
-    engine = Engine(program, compute, delay, seed)
-    seconds = engine.run(frames, feed, collect)
+    seconds = engine.run(frames, original.feed, collect)
     return Report(
         frames, program.frames_in_flight, tuple(problems), seconds, sequential,
         tuple((name, *_work(activity, frames)) for name, activity in engine.activity.items()),
@@ -126,8 +183,9 @@ def _compute(program: Program, piece: Piece, pinned: bool) -> Compute:
     """How a piece is computed: a copy of every tensor, or a session."""
     if not piece.nodes:
         return lambda arrays: {target: arrays[source].copy() for source, target in piece.copies}
-    session = _open(lambda: open_session(piece_model(program, piece, pinned)), piece.label)
-    writes = list(piece.writes)
+    nodes, writes = [node.proto for node in piece.nodes], list(piece.writes)
+    model = excerpt(program.network, nodes, piece.reads, writes, pinned)
+    session = _open(lambda: session_of(model, pinned=False), piece.label)
 
     def compute(arrays: Arrays) -> Arrays:
         found = _open(lambda: session.run(writes, dict(arrays)), piece.label) if writes else []
@@ -141,7 +199,8 @@ def _loose_outputs(program: Program, pinned: bool) -> Arrays:
     names = [name for name in program.loose if name not in program.network.inputs]
     if not names:
         return {}
-    session = _open(lambda: open_session(cut(program.network, (), (), names, pinned)), "constant outputs")
+    model = excerpt(program.network, (), (), names, pinned)
+    session = _open(lambda: session_of(model, pinned=False), "constant outputs")
     return dict(zip(names, session.run(names, {}), strict=True))
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from h4hc.backends.files import read_yaml
-from h4hc.backends.problems import problem_lines
+from h4hc.backends.problems import first_problem
 from h4hc.errors import OptionError, StudyError, TargetError
 from h4hc.ir.compilation import Options
 from h4hc.search.study.genome import digest_of
@@ -143,9 +143,7 @@ def parse_config(content: Mapping[str, Any], shown: str) -> StudyConfig:
     try:
         return StudyConfig.model_validate(content)
     except ValidationError as error:
-        lines = problem_lines(error, StudyConfig)
-        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        raise StudyError(f"{shown}: {lines[0]}{more}", code="bad-study") from None
+        raise StudyError(f"{shown}: {first_problem(error, StudyConfig)}", code="bad-study") from None
 
 
 def _located(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from h4hc.search.study.population import population_record
 
 if TYPE_CHECKING:
     from h4hc.search.export import Written
-    from h4hc.search.study.genome import Vector
+    from h4hc.search.study.genome import SpaceNetworks, Vector
     from h4hc.search.study.record import Evaluation
     from h4hc.search.study.study import Reading
     from h4hc.search.subnet import Subnet
@@ -70,12 +70,7 @@ def export_models(
     """
     from h4hc.search.export import write_set
 
-    networks = reading.networks
-    if networks is None:
-        raise StudyError(
-            f"{reading.path}: is of a user's supernet, which writes its models itself",
-            code="export", hint="call UserSpace.export with the subnet",
-        )  # fmt: skip
+    networks = networks_of(reading)
     subnets = list(dict.fromkeys(networks.subnet(e.vector[: len(networks.genes)]) for e in chosen))
     if not subnets:
         raise OptionError(
@@ -87,6 +82,16 @@ def export_models(
     written = write_set(folder, networks.space, subnets, weights or (lambda _: None), external=False)
     write_output(folder / POPULATION, population_json(reading, chosen))
     return written
+
+
+def networks_of(reading: Reading) -> SpaceNetworks:
+    """The subnets that a study chooses from. Raises StudyError if they are a user's, which are not written here."""
+    if reading.networks is None:
+        raise StudyError(
+            f"{reading.path}: is of a user's supernet, which writes its models itself",
+            code="export", hint="call UserSpace.export with the subnet, then h4hc compile",
+        )  # fmt: skip
+    return reading.networks
 
 
 def trained_networks(reading: Reading, tell: Callable[[str], None]) -> Callable[[Subnet], Network] | None:

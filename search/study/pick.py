@@ -11,7 +11,7 @@ from h4hc.backends import load_target
 from h4hc.backends.template import is_template, load_template
 from h4hc.errors import InfeasibleError, OptionError, Shortage, StudyError
 from h4hc.ir.quantity import UNITS, format_quantity
-from h4hc.search.study.export import choose, trained_networks
+from h4hc.search.study.export import choose, networks_of, trained_networks
 from h4hc.search.study.measures import COMPILED, SCORE, Catalogue, Constraint, Measure
 
 if TYPE_CHECKING:
@@ -147,12 +147,7 @@ def write_pick(
     """
     from h4hc.search.export import random_network, write_model
 
-    networks = reading.networks
-    if networks is None:
-        raise StudyError(
-            f"{reading.path}: is of a user's supernet, which writes its models itself",
-            code="export", hint="call UserSpace.export with the subnet, then h4hc compile",
-        )  # fmt: skip
+    networks = networks_of(reading)
     subnet = networks.subnet(chosen.vector[: len(networks.genes)])
     trained = trained_networks(reading, tell)
     network = random_network(networks.space, subnet, seed) if trained is None else trained(subnet)

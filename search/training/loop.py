@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from h4hc.errors import RecipeError, SpaceError, TrainingError
+from h4hc.files import replace_file
 from h4hc.search.accuracy import Evaluator
 from h4hc.search.data.loader import Plan, batches
 from h4hc.search.space import Space
@@ -63,7 +64,8 @@ def train(
                 step, snapshot = 0, None
         if run.metrics is not None:
             run.metrics.close()
-            (folder / "result.json").write_text(json.dumps(run.results, indent=1, sort_keys=True) + "\n")
+            content = json.dumps(run.results, indent=1, sort_keys=True) + "\n"
+            replace_file(folder / "result.json", content.encode())
         return run.results
     finally:
         processes.close()

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from h4hc.backends.files import read_yaml
-from h4hc.backends.problems import nearest, problem_lines
+from h4hc.backends.problems import first_problem, nearest, problem_lines
 from h4hc.errors import DataError, OptionError, RecipeError, TargetError
 
 FOLDER = Path(__file__).parent / "recipes"
@@ -238,9 +238,7 @@ def parse_recipe(content: Mapping[str, Any], shown: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        lines = problem_lines(error, Recipe)
-        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        raise RecipeError(f"{shown}: {lines[0]}{more}", code="bad-recipe") from None
+        raise RecipeError(f"{shown}: {first_problem(error, Recipe)}", code="bad-recipe") from None
 
 
 def parse_data(content: Mapping[str, Any], shown: str) -> DataConfig:

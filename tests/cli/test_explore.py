@@ -45,7 +45,7 @@ def test_points_are_what_compile_says(tmp_path: Path) -> None:
 
 
 def test_all_combinations_once() -> None:
-    found = points("--sweep", "axi.channels=1,2", "--sweep", "axi.bandwidth=6.4GB/s,12.8 GB/s")
+    found = points("--sweep", "axi.channels=1,2,1", "--sweep", "axi.bandwidth=6.4GB/s,12.8 GB/s")
     assert len(found) == 5
     assert found[1]["values"] == {"axi.channels": 1, "axi.bandwidth": "6.4GB/s"}
     assert any(point["on_front"] for point in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -30,12 +31,27 @@ def test_a_front_is_a_folder_of_bundles(tmp_path: Path) -> None:
             main, ["verify", str(folder / point["folder"]), "--model", str(EXAMPLE), "--no-functional"]
         )
         assert verified.exit_code == 0, verified.output
-    again = compiled(folder, "--pareto", "energy,latency", "--points", "3", "--json")
+    again = compiled(folder, "--pareto", "energy,latency", "--points", "3", "--json", "--verify")
     assert again.exit_code == 0, again.output
     assert json.loads(again.output) == front
     (folder / "mine.txt").write_text("keep")
     assert compiled(folder, "--pareto", "latency,energy").exit_code == 2
     assert (folder / "mine.txt").exists()
+
+
+def test_a_front_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Path, Path]] = []
+
+    def second_fails(folder: Path, model: Path) -> SimpleNamespace:
+        seen.append((folder, model))
+        return SimpleNamespace(passed=folder.name != "point-1")
+
+    monkeypatch.setattr("h4hc.verify.verify_bundle", second_fails)
+    folder = tmp_path / "front"
+    result = compiled(folder, "--pareto", "latency,energy", "--points", "3", "-q", "--verify")
+    assert result.exit_code == 1
+    assert "point-1 fails verification" in " ".join(result.output.split())
+    assert seen == [(folder / "point-0", EXAMPLE), (folder / "point-1", EXAMPLE)]
 
 
 def test_a_front_of_intervals(tmp_path: Path) -> None:
@@ -81,6 +97,8 @@ def test_a_memory_budget_changes_the_schedule(tmp_path: Path) -> None:
         (["--memory", "sram=1 parsec"], "write a number and one of the units"),
         (["--memory", "sram=0B"], "a byte at least"),
         (["--pareto", "latency,energy", "--energy-budget", "1mJ"], "exclude each other"),
+        (["--pareto", "latency,energy", "--stop-after", "schedule"], "for one schedule; drop --pareto"),
+        (["--energy-budget", "1mJ", "--print-after", "partition"], "for one schedule; drop --energy-budget"),
         (["--pareto", "latency"], "is no front"),
         (["--pareto", "latency,area"], "is no front"),
         (["--pareto", "latency,interval", "--fps", "30"], "no frame rate"),

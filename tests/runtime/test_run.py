@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
 from h4hc.cli import main
-from h4hc.errors import BundleError, CheckFailedError
+from h4hc.errors import BundleError, CheckFailedError, ModelError
 from h4hc.runtime import run_bundle
 from h4hc.runtime.engine import Engine
 from h4hc.runtime.pieces import Piece, Program, Wait
@@ -165,6 +165,41 @@ def test_the_model_must_be_there_and_be_the_right_one(bundle: Path, tmp_path: Pa
         run_bundle(alone, other)
     shutil.copy(EXAMPLE, alone.parent / EXAMPLE.name)
     assert run_bundle(alone, frames=1).passed
+
+
+def gathered(folder: Path, rows: int) -> tuple[Path, Path]:
+    """A model that takes `rows` different indices, and its bundle."""
+    path = folder / "gather.onnx"
+    text = f"agraph (float[{rows},2] x, int64[4] i) => (float[4,2] y) {{ y = Gather <axis = 0> (x, i) }}"
+    onnx.save(text_model(text), path)
+    return path, compiled(path, folder / "b")
+
+
+def test_indices_are_tamed_until_the_model_runs(tmp_path: Path) -> None:
+    model, folder = gathered(tmp_path, 3)
+    counted: list[int] = []
+    report = run_bundle(folder, model, 5, observe=counted.append)
+    assert report.passed
+    assert counted[-5:] == [1, 2, 3, 4, 5]
+
+
+def test_a_piece_that_refuses_what_the_model_takes(tmp_path: Path) -> None:
+    model, folder = gathered(tmp_path, 16)
+    partitioned = onnx.load(folder / "partitioned.onnx")
+    (gather,) = (node for node in partitioned.graph.node if node.op_type == "Gather")
+    gather.attribute[0].i = 1
+    onnx.save(partitioned, folder / "partitioned.onnx")
+    with pytest.raises(ModelError, match="onnxruntime cannot run it"):
+        run_bundle(folder, model, 5)
+
+
+def test_a_model_that_never_runs(tmp_path: Path) -> None:
+    path = tmp_path / "never.onnx"
+    onnx.save(
+        text_model("agraph (float[251] x, int64[2] s) => (float[251,1] y) { y = Reshape (x, s) }"), path
+    )
+    with pytest.raises(ModelError, match="does the original model run"):
+        run_bundle(compiled(path, tmp_path / "b"), path, 2)
 
 
 @pytest.mark.parametrize("bad", [("--frames", "0"), ("--delay", "soon"), ("--delay", "-1s")])

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from h4hc.errors import BundleError
+from h4hc.verify.excerpt import excerpt
 from h4hc.verify.execute import Request, differences, reference, run_session, session_of
 from h4hc.verify.network import Network, Node
-from h4hc.verify.pinning import pin_node
 from h4hc.verify.plan import Plan
 
 if TYPE_CHECKING:
     import numpy as np
-    from onnx import GraphProto, ModelProto
+    from onnx import ModelProto, NodeProto
 
     from h4hc.verify.execute import Arrays
 
@@ -87,7 +87,7 @@ class Reference:
         outputs = [name for name in plan.external_writes[operator] if name]
         if operator not in self._sessions:
             model = operator_model(plan, operator, outputs, self._request.pinned)
-            self._sessions[operator] = session_of(model.SerializeToString(), pinned=False)
+            self._sessions[operator] = session_of(model, pinned=False)
         return run_session(self._sessions[operator], inputs, outputs)
 
 
@@ -106,73 +106,19 @@ def _tapped(path: str, names: Sequence[str], pinned: bool) -> ModelProto:
     return model
 
 
-def operator_model(plan: Plan, operator: str, outputs: Sequence[str], pinned: bool) -> ModelProto:
+def operator_model(plan: Plan, operator: str, outputs: Sequence[str], pinned: bool) -> bytes:
     """The nodes of `operator` as a model: reads the tensors that others compute, writes `outputs`."""
-    from onnx import ModelProto
-
-    network = plan.network
-    source = network.model
-    model = ModelProto(ir_version=source.ir_version)
-    model.opset_import.extend(source.opset_import)
-    model.functions.extend(source.functions)
-    graph = model.graph
-    graph.name = "operator"
-    nodes = plan.groups[operator]
-    emitted: set[str] = set()
-    used: set[str] = set()
-    for node in nodes:
-        for name in node.inputs:
-            if name in network.constants:
-                _add_constant(network, graph, name, emitted, used, pinned)
-        _add_node(graph, node, [_local(network, name) for name in node.inputs], pinned)
-    for name in plan.external_reads[operator]:
-        graph.input.append(_info(network, name))
-    graph.input.extend(info for info in source.graph.input if info.name in used & network.overridable)
-    graph.output.extend(_info(network, name) for name in outputs)
-    graph.initializer.extend(
-        network.initializers[name] for name in sorted(used) if name in network.initializers
-    )
-    graph.sparse_initializer.extend(s for s in source.graph.sparse_initializer if s.values.name in used)
-    return model
+    nodes = [_local(plan.network, node) for node in plan.groups[operator]]
+    return excerpt(plan.network, nodes, plan.external_reads[operator], outputs, pinned)
 
 
-def _local(network: Network, name: str) -> str:
+def _local(network: Network, node: Node) -> NodeProto:
     """Copies of run-time tensors are read where they come from; constants keep the name of their copy."""
-    return name if not name or name in network.constants else network.source(name)
-
-
-def _add_node(graph: GraphProto, node: Node, inputs: Sequence[str], pinned: bool) -> None:
     from onnx import NodeProto
 
     copy = NodeProto()
     copy.CopyFrom(node.proto)
-    copy.input[:] = inputs
-    del copy.device_configurations[:]
-    graph.node.extend(pin_node(copy) if pinned else [copy])
-
-
-def _add_constant(
-    network: Network, graph: GraphProto, name: str, emitted: set[str], used: set[str], pinned: bool
-) -> None:
-    """Add what the constant `name` is computed from."""
-    pending = [name]
-    while pending:
-        current = pending[-1]
-        node = network.producers.get(current)
-        if node is None or current in emitted:
-            used.add(pending.pop())
-            continue
-        missing = [n for n in node.inputs if n and n not in emitted and n not in used]
-        if missing:
-            pending += missing
-            continue
-        pending.pop()
-        emitted.update(node.outputs)
-        _add_node(graph, node, node.inputs, pinned)
-
-
-def _info(network: Network, name: str) -> Any:
-    from onnx import helper
-
-    kind, shape = network.element_type(name), network.shape(name)
-    return helper.make_tensor_value_info(name, kind or 0, shape)
+    copy.input[:] = [
+        name if not name or name in network.constants else network.source(name) for name in node.inputs
+    ]
+    return copy

@@ -30,6 +30,13 @@ class Report(NamedTuple):
     error: H4hcError | None = None
     death: str = ""
 
+    @classmethod
+    def of(cls, worker: Hashable, received: Answer | H4hcError) -> Report:
+        """What a worker sent."""
+        if isinstance(received, H4hcError):
+            return cls(worker, error=received)
+        return cls(worker, answer=received)
+
 
 class Crew(Protocol):
     """Workers that can be hired, given one task at a time, and dismissed."""

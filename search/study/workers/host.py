@@ -47,6 +47,13 @@ class Host:
         kernels = (asked_now - asked, known_now - known)
         return Answer(task.numbers, results, kernels, time.process_time() - start)
 
+    def answer(self, task: Task) -> Answer | H4hcError:
+        """What `do` gives, or the error for people that it raises, to be sent to another process."""
+        try:
+            return self.do(task)
+        except H4hcError as error:
+            return error
+
     def _results(self, task: Task) -> Sequence[Result]:
         if task.kind == "compile":
             with self._quiet(len(task.vectors)):

@@ -10,8 +10,7 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
-from h4hc.errors import H4hcError
-from h4hc.search.study.workers.base import Answer, Kind, Task
+from h4hc.search.study.workers.base import Kind, Task
 from h4hc.search.study.workers.crew import Report
 from h4hc.search.study.workers.host import Host, Job
 
@@ -61,9 +60,7 @@ class Processes:
             code = process.exitcode
             how = f"signal {-code}" if code and code < 0 else f"exit code {code}"
             return Report(pipe, death=f"the process ended with {how}")
-        if isinstance(received, H4hcError):
-            return Report(pipe, error=received)
-        return Report(pipe, answer=received)
+        return Report.of(pipe, received)
 
     def dismiss(self, worker: Hashable) -> None:
         pipe = _pipe(worker)
@@ -103,11 +100,7 @@ def serve(pipe: Connection, job: Job) -> None:
             task: Task = pipe.recv()
         except EOFError:
             return
-        answer: Answer | H4hcError
-        try:
-            answer = host.do(task)
-        except H4hcError as error:
-            answer = error
+        answer = host.answer(task)
         try:
             pipe.send(answer)
         except OSError:

@@ -6,24 +6,10 @@ import logging
 from collections.abc import Hashable
 from typing import Any
 
-from h4hc.errors import H4hcError, StudyError
-from h4hc.search.study.workers.base import Answer, Kind, Task
+from h4hc.errors import StudyError
+from h4hc.search.study.workers.base import Kind, Task
 from h4hc.search.study.workers.crew import Report
 from h4hc.search.study.workers.host import Host, Job
-
-
-class RayHost:
-    """A host whose errors for people come back as values."""
-
-    def __init__(self, job: Job) -> None:
-        self._host = Host(job)
-
-    def do(self, task: Task) -> Answer | H4hcError:
-        """The answer to `task`, or why there is none."""
-        try:
-            return self._host.do(task)
-        except H4hcError as error:
-            return error
 
 
 class RayActors:
@@ -53,14 +39,14 @@ class RayActors:
 
     def hire(self, kind: Kind) -> Hashable:
         scoring = kind == "score" and self._gpus
-        actor = self._ray.remote(num_cpus=1, num_gpus=1 if scoring else 0)(RayHost)
+        actor = self._ray.remote(num_cpus=1, num_gpus=1 if scoring else 0)(Host)
         number = max(self._actors, default=-1) + 1
         self._actors[number] = actor.remote(self._job)
         return number
 
     def give(self, worker: Hashable, task: Task) -> None:
         number = _number(worker)
-        self._running[self._actors[number].do.remote(task)] = number
+        self._running[self._actors[number].answer.remote(task)] = number
 
     def wait(self) -> list[Report]:
         ready, _ = self._ray.wait(list(self._running), num_returns=1)
@@ -73,9 +59,7 @@ class RayActors:
             return Report(number, death="the Ray actor died")
         except self._ray.exceptions.RayError as error:
             return Report(number, error=StudyError(f"Ray: {error}"[:400], code="workers"))
-        if isinstance(received, H4hcError):
-            return Report(number, error=received)
-        return Report(number, answer=received)
+        return Report.of(number, received)
 
     def dismiss(self, worker: Hashable) -> None:
         self._ray.kill(self._actors.pop(_number(worker)))

@@ -8,12 +8,13 @@ from typing import Any
 
 import onnx
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from h4hc.cli import main
 from h4hc.errors import InfeasibleError, OptionError, StudyError
 from h4hc.search.study.pick import pick
 from h4hc.search.study.study import Reading, read_study
+from tests.search.study.toys import h4hc, searched
 
 TEMPLATE = """h4hc_template: "1.0"
 name: cluster
@@ -23,18 +24,6 @@ area_mm2: {cim.macros: [1, 2]}
 """
 
 
-def h4hc(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["search", *(str(a) for a in arguments)])
-
-
-def searched(folder: Path, name: str, *options: object) -> Path:
-    path = folder / f"{name}.db"
-    done = h4hc("run", "--space", "h4h-tiny", "-a", "proxy:nn-degree", "-b", 24, "--population", 8, "-w", "serial",
-                "-o", path, "-q", *options)  # fmt: skip
-    assert done.exit_code == 0, done.output
-    return path
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pick")
@@ -42,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(folder: Path) -> Path:
-    return searched(folder, "one", "-t", "npu+cim")
+    return searched(folder / "one.db", "-t", "npu+cim")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +90,7 @@ def test_the_bundle_is_of_that_subnet(study: Path, reading: Reading, tmp_path: P
 
 
 def test_several_targets(folder: Path) -> None:
-    reading = read_study(searched(folder, "two", "-t", "npu", "-t", "npu+cim"))
+    reading = read_study(searched(folder / "two.db", "-t", "npu", "-t", "npu+cim"))
     with pytest.raises(OptionError, match="has several targets"):
         pick(reading, [])
     with pytest.raises(OptionError, match="has no target 'gpu'"):
@@ -114,7 +103,7 @@ def test_several_targets(folder: Path) -> None:
 
 def test_a_study_of_hardware_too(folder: Path) -> None:
     (folder / "cluster.yaml").write_text(TEMPLATE)
-    reading = read_study(searched(folder, "three", "-t", folder / "cluster.yaml", "-c", "area_mm2<=2"))
+    reading = read_study(searched(folder / "three.db", "-t", folder / "cluster.yaml", "-c", "area_mm2<=2"))
     chosen = pick(reading, ["area_mm2<=1"])
     assert chosen.target.device("cim").parameters["macros"] == 2
     assert chosen.evaluation.measures["area_mm2"] == 1

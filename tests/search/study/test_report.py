@@ -8,24 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h4hc.cli import main
 from h4hc.search.study.report.figures import correlation_ratio, page_data, volume_curve
 from h4hc.search.study.study import Reading, read_study
-
-
-def h4hc(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["search", *(str(a) for a in arguments)])
-
-
-def searched(path: Path, *options: object) -> Path:
-    done = h4hc("run", "--space", "h4h-tiny", "-a", "proxy:nn-degree", "-b", 24, "--population", 8, "-w", "serial",
-                "-o", path, "-q", *options)  # fmt: skip
-    assert done.exit_code == 0, done.output
-    return path
+from tests.search.study.toys import h4hc, searched
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner, Result
 from numpy.random import Generator
 
+from h4hc.cli import main
 from h4hc.search.genes import Gene
 from h4hc.search.study.config import StudyConfig, parse_config
 from h4hc.search.study.engines.base import Told
@@ -37,6 +39,19 @@ def config(**changes: Any) -> StudyConfig:
 def made(path: Path, workers: str = "serial", **changes: Any) -> Path:
     """A finished study."""
     run_study(config(**changes), path, Session(workers=workers))
+    return path
+
+
+def h4hc(*arguments: object) -> Result:
+    """What `h4hc search` does with these arguments."""
+    return CliRunner().invoke(main, ["search", *(str(a) for a in arguments)])
+
+
+def searched(path: Path, *options: object) -> Path:
+    """A finished study, from the command line; targets among the `options`."""
+    done = h4hc("run", "--space", "h4h-tiny", "-a", "proxy:nn-degree", "-b", 24, "--population", 8, "-w", "serial",
+                "-o", path, "-q", *options)  # fmt: skip
+    assert done.exit_code == 0, done.output
     return path
 
 
