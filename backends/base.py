@@ -71,6 +71,7 @@ class Backend(ABC):
         self.capacity_bytes = 0
         self.tile_overhead_seconds = 0.0
         self.writes_per_frame = math.inf
+        self._prefetched: dict[Kernel, Cost | None] = {}
 
     @abstractmethod
     def costs(self, kernel: Kernel) -> tuple[Cost, ...] | Refusal:
@@ -81,7 +82,16 @@ class Backend(ABC):
         return 1
 
     def prefetched(self, kernel: Kernel) -> Cost | None:
-        """What `kernel` costs once a fetch has put its weights in the device's memory; None if that is not possible."""
+        """What `kernel` costs once a fetch has put its weights in the device's memory; None if that is not possible.
+
+        Worked out once per kernel: planning, exact search and the bundle all ask.
+        """
+        if kernel not in self._prefetched:
+            self._prefetched[kernel] = self.prefetched_cost(kernel)
+        return self._prefetched[kernel]
+
+    def prefetched_cost(self, kernel: Kernel) -> Cost | None:
+        """Works out `prefetched`; most devices offer none."""
         return None
 
     @property

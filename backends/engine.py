@@ -129,7 +129,7 @@ class Engine(Backend):
         found = self.estimate(kernel)
         return found if isinstance(found, Refusal) else (found,)
 
-    def prefetched(self, kernel: Kernel) -> Cost | None:
+    def prefetched_cost(self, kernel: Kernel) -> Cost | None:
         """The cost with weights in the device's memory, written there at the expense of this kernel.
 
         The fetch is one command. It reads each encoded byte and each scale once from the memory of the weights.

@@ -19,14 +19,13 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from h4hc.errors import InfeasibleError
 from h4hc.ir.compilation import Baseline, Compilation
 from h4hc.ir.cost import Cost
 from h4hc.ir.prefetching import Prefetching
 from h4hc.ir.schedule import TICK_SECONDS, WEIGHT_LOAD, Schedule
-from h4hc.ir.workload import Kernel
 from h4hc.passes.allocate import place_buffers
 from h4hc.passes.core import Line
 from h4hc.passes.core.fetching import Timed
@@ -39,14 +38,12 @@ _RUNS = (8, 4, 2)  # lengths of runs of operators that change together
 _ROOM = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8, 0.7, 0.5)  # shares of the room that is there
 
 Score = tuple[float, float, float]
-Table = dict[tuple[str, Kernel], Cost | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Prefetch:
-    """Fetch weights while earlier operators compute. `cache`: costs with weights fetched, by device and kernel."""
+    """Fetch weights while earlier operators compute."""
 
-    cache: Table = field(default_factory=dict)
     name: str = "prefetch"
     needs: tuple[str, ...] = ("graph", "placement", "simulated", "schedule")
     provides: tuple[str, ...] = ("schedule", "prefetching")
@@ -95,10 +92,8 @@ class Prefetch:
         for number, (operator, device) in enumerate(zip(graph.operators, placement.devices, strict=True)):
             if not operator.kernel.weight_bytes or present[number].resident_bytes:
                 continue
-            key = device, operator.kernel
-            if key not in self.cache:
-                self.cache[key] = compilation.backends[device].prefetched(operator.kernel)
-            cost, memory = self.cache[key], compilation.target.device(device).memory
+            cost = compilation.backends[device].prefetched(operator.kernel)
+            memory = compilation.target.device(device).memory
             if cost is None or cost.fetch is None or cost.seconds > present[number].seconds:
                 continue
             if cost.fetch.bytes <= compilation.target.memory(memory).bytes:

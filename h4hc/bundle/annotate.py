@@ -8,18 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from onnx import ModelProto, NodeProto
 
 from h4hc import __version__
 from h4hc.bundle.store import Document
-from h4hc.bundle.wire import NODE, framed
+from h4hc.bundle.wire import CONFIGURATION, METADATA, NODE, framed, number, text
 from h4hc.ir.target import Target
 
 PREFIX = "h4hc."
 # onnxruntime reads this key where a session assigns layers to execution providers by name.
 LAYER_ANNOTATION = "layer_ann"
-_KEYS = PREFIX.encode(), LAYER_ANNOTATION.encode()
+_PREFIX, _LAYER_ANNOTATION = PREFIX.encode(), LAYER_ANNOTATION.encode()
+
+
+class _Place(NamedTuple):
+    """What a device adds to its nodes: the properties before and behind all others, and its number in a sharding."""
+
+    first: bytes
+    last: bytes
+    number: bytes
+
+
+class _Shared(NamedTuple):
+    """What an operator adds to its nodes: the properties of all, and those that `anchor` has beyond."""
+
+    anchor: str
+    properties: bytes
+    cost: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,52 +47,64 @@ class Annotator:
     """
 
     configuration: str
-    device_index: Mapping[str, int]
     operators: list[Document]
     task_of: Mapping[str, int]
+    _places: Mapping[str, _Place]
     _known: dict[str, tuple[NodeProto, bytes]] = field(default_factory=dict)  # by the node's name
+    _shared: dict[int, _Shared] = field(default_factory=dict)
 
     def of_operator(self, node: NodeProto, operator: int, level: int) -> bytes:
-        """`node` of an operator of level `level`, with where and as what it runs."""
-        known = self._known.get(node.name)
+        """`node` of an operator of level `level`, with where and as what it runs; its cost at the anchor node only."""
+        name = node.name
+        known = self._known.get(name)
         if known is None or known[0] is not node:  # another one under that name has other inputs or outputs
-            device = self.operators[operator]["device"]
-            known = node, self.of_node(node, device, level, self._properties(node, operator))
-            self._known.setdefault(node.name, known)
+            anchor, properties, cost = self._of_all_nodes(operator)
+            if name == anchor:
+                properties += cost
+            known = node, self._annotated(node, self.operators[operator]["device"], level, properties)
+            self._known.setdefault(name, known)
         return known[1]
-
-    def _properties(self, node: NodeProto, operator: int) -> dict[str, str]:
-        """The operator and its task; its cost stands at the anchor node only."""
-        record = self.operators[operator]
-        properties = {"operator": record["name"]}
-        task = self.task_of.get(record["name"])
-        if task is not None:
-            properties["task"] = str(task)
-        if node.name == anchor_node(record):
-            cost = record["costs"][record["device"]][record["mode"]]
-            properties["seconds"] = repr(cost["seconds"])
-            properties["joules"] = repr(cost["joules"])
-            properties["source"] = cost["source"]
-            if record["mode"]:
-                properties["mode"] = record["mode"]
-        return properties
 
     def of_node(self, node: NodeProto, device: str, level: int, properties: Mapping[str, str]) -> bytes:
         """`node` on `device` in pipeline stage `level`, with further `properties`."""
-        own = NodeProto()
-        add = own.metadata_props.add
-        add(key=PREFIX + "device", value=device)
-        for key, value in properties.items():
-            add(key=PREFIX + key, value=value)
-        add(key=LAYER_ANNOTATION, value=device)
-        configuration = own.device_configurations.add(
-            configuration_id=self.configuration, pipeline_stage=level
-        )
-        index = self.device_index[device]
-        for tensor in node.output:
-            if tensor:
-                configuration.sharding_spec.add(tensor_name=tensor, device=(index,))
-        return framed(NODE, _plain(node) + own.SerializeToString())
+        return self._annotated(node, device, level, _properties(properties))
+
+    def _of_all_nodes(self, operator: int) -> _Shared:
+        """The operator and its task, and its cost."""
+        known = self._shared.get(operator)
+        if known is None:
+            record = self.operators[operator]
+            own, cost = {"operator": record["name"]}, record["costs"][record["device"]][record["mode"]]
+            task = self.task_of.get(record["name"])
+            if task is not None:
+                own["task"] = str(task)
+            more = {
+                "seconds": repr(cost["seconds"]),
+                "joules": repr(cost["joules"]),
+                "source": cost["source"],
+            }
+            if record["mode"]:
+                more["mode"] = record["mode"]
+            known = _Shared(anchor_node(record), _properties(own), _properties(more))
+            self._shared[operator] = known
+        return known
+
+    def _annotated(self, node: NodeProto, device: str, level: int, properties: bytes) -> bytes:
+        """Its outputs are whole on `device`: a NodeDeviceConfigurationProto, with a ShardingSpecProto of each."""
+        first, last, place = self._places[device]
+        parts = [framed(2, text(1, tensor) + place) for tensor in node.output if tensor]
+        configuration = b"".join([text(1, self.configuration), *parts, number(3, level)])
+        parts = [_plain(node), first, properties, last, framed(CONFIGURATION, configuration)]
+        return framed(NODE, b"".join(parts))
+
+
+def _properties(values: Mapping[str, str]) -> bytes:
+    return b"".join([_property(PREFIX + key, value) for key, value in values.items()])
+
+
+def _property(key: str, value: str) -> bytes:
+    """A StringStringEntryProto among the metadata of a node."""
+    return framed(METADATA, text(1, key) + text(2, value))
 
 
 def anchor_node(record: Document) -> str:
@@ -88,22 +117,25 @@ def annotator(document: Document, target: Target) -> Annotator:
     """The annotator for the schedule in `document`."""
     return Annotator(
         configuration=target.name,
-        device_index={device.name: index for index, device in enumerate(target.devices)},
         operators=document["operators"],
         task_of={task["operator"]: task["id"] for task in document["tasks"] if task["kind"] == "compute"},
+        _places={device.name: _place(device.name, index) for index, device in enumerate(target.devices)},
     )
+
+
+def _place(device: str, index: int) -> _Place:
+    return _Place(_property(PREFIX + "device", device), _property(LAYER_ANNOTATION, device), number(2, index))
 
 
 def _plain(node: NodeProto) -> bytes:
     """`node` without what an earlier compilation of the same model left on it."""
     data: bytes = node.SerializeToString()
     # To look for the keys in all of the node is quicker than to look at each key.
-    if not node.device_configurations and not any(key in data for key in _KEYS):
-        return data
-    copy = NodeProto.FromString(data)
-    copy.ClearField("device_configurations")
-    _drop_own_properties(copy)
-    data = copy.SerializeToString()
+    if node.device_configurations or _PREFIX in data or _LAYER_ANNOTATION in data:
+        copy = NodeProto.FromString(data)
+        copy.ClearField("device_configurations")
+        _drop_own_properties(copy)
+        data = copy.SerializeToString()
     return data
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from h4hc.bundle.store import Document
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.cost import Cost, CostRow, CostTable, Refusal
-from h4hc.ir.workload import Kernel
 
 DIGITS = 4  # significant, of the parts of a cost
 _SHORT = f"%.{DIGITS}g"
@@ -18,16 +17,15 @@ def costs_with_fetches(compilation: Compilation) -> CostTable:
     graph, costs = compilation.graph, compilation.costs
     if graph is None or costs is None:
         raise ValueError("the compilation has no costs yet")
-    known: dict[Kernel, CostRow] = {}
+    known: dict[int, CostRow] = {}  # by the row: equal kernels share one, or have different ones
     for operator, row in zip(graph.operators, costs.rows, strict=True):
-        kernel = operator.kernel
-        if kernel not in known:
-            known[kernel] = CostRow(row)
+        if id(row) not in known:
+            known[id(row)] = more = CostRow(row)
             for name, entry in row.items():
-                fetched = compilation.backends[name].prefetched(kernel)
+                fetched = compilation.backends[name].prefetched(operator.kernel)
                 if fetched is not None and not isinstance(entry, Refusal):
-                    known[kernel][name] = (*entry, fetched)
-    return CostTable(tuple(known[operator.kernel] for operator in graph.operators))
+                    more[name] = (*entry, fetched)
+    return CostTable(tuple(known[id(row)] for row in costs.rows))
 
 
 def cost_records(costs: CostTable) -> list[Document]:

@@ -20,7 +20,7 @@ from h4hc.bundle.annotate import Annotator, annotate_model
 from h4hc.bundle.moves import Moves
 from h4hc.bundle.nodes import PlacedNodes
 from h4hc.bundle.store import Document
-from h4hc.bundle.tensors import Names, Tensors, tensor_names
+from h4hc.bundle.tensors import Names, Tensors
 from h4hc.bundle.wire import model_chunks
 from h4hc.ir.compilation import Compilation
 
@@ -96,7 +96,7 @@ class _Emitter:
         self._annotator = annotator
         self._io = compilation.target.io
         self._memory = {device.name: device.memory for device in compilation.target.devices}
-        self._names = Names(tensor_names(source))
+        self._names = Names((*tensors.infos, *tensors.initializers, *placed.producers, *placed.constants))
         self._node_names = Names(node.name for node in source.node)
         self._moves = Moves(document)
         self._outputs = dict.fromkeys(info.name for info in source.output).keys()

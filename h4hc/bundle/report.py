@@ -8,7 +8,6 @@ forbids it.
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -19,7 +18,7 @@ from h4hc.backends.validation import validation
 from h4hc.bundle.advice import advice
 from h4hc.bundle.document import read_kernel
 from h4hc.bundle.recurrence import recurrence_bound
-from h4hc.bundle.store import Document
+from h4hc.bundle.store import Document, json_encoder
 from h4hc.bundle.texts import CostTexts, object_text, with_text
 from h4hc.bundle.timing import Timing
 from h4hc.ir.workload import Kernel, kernel_class
@@ -42,7 +41,7 @@ SCRIPTS = (
 # Where the page says no more than the schedule needs for a checker.
 OMITTED_OF_OPERATORS = frozenset(("constants", "prefix", "streams"))
 
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_encode = json_encoder(allow_nan=True)
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 _UNSAFE_IN_SCRIPT = {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
@@ -93,17 +92,16 @@ def page_json(
     document: Document, timings: Mapping[int, Timing], measured: Measured | None, texts: CostTexts
 ) -> str:
     """What the page's scripts read: the document, with timings in the tasks and anchors in the operators."""
-    anchors = operator_anchors([operator["name"] for operator in document["operators"]])
-    target = document["target"]
-    kernels = [read_kernel(operator) for operator in document["operators"]]
-    rows, costs = _shared_costs(document["operators"], kernels, target, texts)
+    operators, target = document["operators"], document["target"]
+    anchors = operator_anchors([operator["name"] for operator in operators])
+    kernels = _kernels(operators)
+    rows, costs = _shared_costs(operators, kernels, target, texts)
     classes = [kernel_class(kernel) for kernel in kernels]
     kept = ("model", "target", "options", "tick_seconds", "summary", "devices", "links", "memories", "claims")
     data = {key: document[key] for key in (*kept, "producer", "buffers", "queues", "handoff")} | {
         "operators": [
-            {key: value for key, value in operator.items() if key not in OMITTED_OF_OPERATORS}
-            | {"anchor": anchor, "costs": row, "class": kind}
-            for operator, anchor, row, kind in zip(document["operators"], anchors, rows, classes, strict=True)
+            _operator(operator, {"anchor": anchor, "costs": row, "class": kind})
+            for operator, anchor, row, kind in zip(operators, anchors, rows, classes, strict=True)
         ],
         "prefetch": document.get("prefetch"),
         "recurrence_bound": recurrence_bound(document),
@@ -115,16 +113,25 @@ def page_json(
     return with_text(data, "costs", f"[{','.join(costs)}]", _encode)
 
 
+def _kernels(operators: list[Document]) -> list[Kernel]:
+    """The kernel of each operator; operators that share a record of costs have the same."""
+    known: dict[int, Kernel] = {}
+    for operator in operators:
+        if id(operator["costs"]) not in known:
+            known[id(operator["costs"])] = read_kernel(operator)
+    return [known[id(operator["costs"])] for operator in operators]
+
+
 def _shared_costs(
     operators: list[Document], kernels: list[Kernel], target: Document, texts: CostTexts
 ) -> tuple[list[int], list[str]]:
     """The costs of each operator as an index into those of distinct kernels, which have a line of advice on each."""
-    numbers: dict[tuple[str, str], int] = {}
+    numbers: dict[tuple[str, Kernel], int] = {}
     rows: list[int] = []
     costs: list[str] = []
     for operator, kernel in zip(operators, kernels, strict=True):
         row = operator["costs"]
-        key = texts.row(row), _encode([operator["workload"], operator["epilogue"]])
+        key = texts.row(row), kernel
         if key not in numbers:
             numbers[key] = len(costs)
             advised = {name: _advised(entry, kernel, name, target, texts) for name, entry in row.items()}
@@ -167,6 +174,13 @@ def operator_anchors(names: list[str]) -> list[str]:
         taken.add(anchor)
         anchors.append(anchor)
     return anchors
+
+
+def _operator(operator: Document, more: Document) -> Document:
+    record = operator | more
+    for name in OMITTED_OF_OPERATORS:
+        record.pop(name, None)
+    return record
 
 
 def _task(task: Document, timing: Timing | None) -> Document:

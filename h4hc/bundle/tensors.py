@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from onnx import GraphProto, ModelProto, ValueInfoProto
+from onnx import ModelProto, ValueInfoProto
 
 from h4hc.bundle.wire import INITIALIZER, SPARSE_INITIALIZER, framed, header
 
@@ -66,16 +66,3 @@ class Names:
             name = f"{wanted}.{number}"
         self._taken.add(name)
         return name
-
-
-def tensor_names(graph: GraphProto) -> Iterable[str]:
-    """Every tensor name of `graph`."""
-    for info in graph.input:
-        yield info.name
-    for tensor in graph.initializer:
-        yield tensor.name
-    for sparse in graph.sparse_initializer:
-        yield sparse.values.name
-    for node in graph.node:
-        yield from node.input
-        yield from node.output

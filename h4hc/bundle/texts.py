@@ -6,7 +6,7 @@ kernels share one record of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from h4hc.bundle.store import Document
@@ -55,7 +55,15 @@ def object_text(values: Mapping[str, str], encode: Encode) -> str:
 
 
 def with_text(fields: Document, name: str, value: str, encode: Encode) -> str:
-    """The object of `fields` and of `name`, whose `value` is JSON already; `fields` may hold another one, which goes."""
-    before = encode({key: field for key, field in fields.items() if key < name})
-    after = encode({key: field for key, field in fields.items() if key > name})
-    return "{" + ",".join(filter(None, (before[1:-1], f"{encode(name)}:{value}", after[1:-1]))) + "}"
+    """The object of `fields` and of `name`, whose `value` is JSON already; `fields` may hold another one, which goes.
+
+    Fields whose names come before `name` must hold no object with a field of that name.
+    """
+    # Inside a text the quotes would have backslashes in front of them.
+    return encode({**fields, name: 0}).replace(f"{encode(name)}:0", f"{encode(name)}:{value}", 1)
+
+
+def filled(text: str, gap: str, values: Sequence[str]) -> str:
+    """JSON `text` with `values` in place of the first `gap`s."""
+    parts = text.split(gap, len(values))
+    return "".join([piece for pair in zip(parts, (*values, ""), strict=True) for piece in pair])

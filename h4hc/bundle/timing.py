@@ -12,8 +12,7 @@ from typing import NamedTuple
 from h4hc.bundle.store import Document
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """`stall`: ticks between start and end in which the task does not work.
 
     `cause` of the start: ``queue`` (task `blocker` occupied the resource), ``data``, ``reuse`` or ``order`` (it
@@ -103,23 +102,26 @@ class _Replay:
 
     def _advance(self, task: Document, before: int) -> tuple[bool, bool]:
         """Run the tiles of `task` that can run; whether any did, and whether all have."""
-        ends = self.ends[task["id"]]
-        first, tiles, work = len(ends), task["tiles"], task["work"]
+        id_, tiles, work = task["id"], task["tiles"], task["work"]
+        ends, waited = self.ends[id_], self._waited[id_]
+        waits = [(wait["counts"], self.ends[wait["task"]], wait["latency"], wait) for wait in task["waits"]]
+        first = len(ends)
         for tile in range(first, tiles):
             free = ends[-1] if ends else self._end(before)
-            held = self._held(task, tile)
-            if held is None:
-                return tile > first, False
-            until, wait = held
-            start = max(free, until)
+            until, last = 0, None  # until when its waits hold back the tile, and the last of them
+            for counts, others, latency, wait in waits:
+                count = counts[tile]
+                if count > len(others):
+                    return tile > first, False
+                if count and others[count - 1] + latency > until:
+                    until, last = others[count - 1] + latency, wait
             if tile == 0:
-                self.timings[task["id"]] = self._start_cause(free, until, wait, before)
-            elif until > free and wait is not None:
-                waited = self._waited[task["id"]]
-                waited[wait["task"]] = waited.get(wait["task"], 0) + until - free
+                self.timings[id_] = self._start_cause(free, until, last, before)
+            elif until > free and last is not None:
+                waited[last["task"]] = waited.get(last["task"], 0) + until - free
             if self._with_holds:
-                self.holds[task["id"]].append(self._hold(task, tile, before, free, until, wait))
-            ends.append(start + work * (tile + 1) // tiles - work * tile // tiles)
+                self.holds[id_].append(self._hold(task, tile, before, free, until, last))
+            ends.append(max(free, until) + work * (tile + 1) // tiles - work * tile // tiles)
         self._finish(task)
         return True, True
 
@@ -135,33 +137,14 @@ class _Replay:
     def _end(self, task: int) -> int:
         return self.ends[task][-1] if task >= 0 else 0
 
-    def _held(self, task: Document, tile: int) -> tuple[int, Document | None] | None:
-        """Until when its waits hold back a tile, and the last of them; None if that is not known yet."""
-        until, last = 0, None
-        for wait in task["waits"]:
-            count = wait["counts"][tile]
-            if count == 0:
-                continue
-            ends = self.ends[wait["task"]]
-            if len(ends) < count:
-                return None
-            moment = ends[count - 1] + wait["latency"]
-            if moment > until:
-                until, last = moment, wait
-        return until, last
-
     def _start_cause(self, free: int, until: int, wait: Document | None, before: int) -> Timing:
         if wait is not None and until > free:
             return Timing(0, wait["reason"], wait["task"], wait["latency"])
         return Timing(0, "queue", before) if before >= 0 else Timing(0, "first")
 
     def _finish(self, task: Document) -> None:
-        start = self.timings[task["id"]]
+        _, cause, blocker, latency, _ = self.timings[task["id"]]
         waited = self._waited[task["id"]]
-        self.timings[task["id"]] = Timing(
-            stall=task["end"] - task["start"] - task["work"],
-            cause=start.cause,
-            blocker=start.blocker,
-            latency=start.latency,
-            stalled_on=max(waited, key=lambda id_: (waited[id_], -id_)) if waited else -1,
-        )
+        stalled_on = max(waited, key=lambda id_: (waited[id_], -id_)) if waited else -1
+        stall = task["end"] - task["start"] - task["work"]
+        self.timings[task["id"]] = Timing(stall, cause, blocker, latency, stalled_on)

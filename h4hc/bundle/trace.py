@@ -6,25 +6,22 @@ producer to it and on to its readers. Times are microseconds.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from h4hc.bundle.store import Document
+from h4hc.bundle.store import Document, encode
 from h4hc.bundle.timing import Timing
 
 Event = dict[str, Any]
 
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
-
 
 def build_trace(document: Document, timings: Mapping[int, Timing]) -> str:
     """The trace as JSON, one event per line."""
-    scale = document["tick_seconds"] * 1e6
+    scale = round(document["tick_seconds"] * 1e12)
     resources = {name: number for number, name in enumerate(_resources(document), start=1)}
     events = [
-        *map(_encode, _processes(resources, document)),
-        *map(_encode, _task_events(document, timings, resources, scale)),
+        *map(encode, _processes(resources, document)),
+        *map(encode, _task_events(document, timings, resources, scale)),
         *_flow_events(document, resources, scale),
         *_memory_events(document, len(resources) + 1, scale),
     ]
@@ -45,7 +42,7 @@ def _processes(resources: Mapping[str, int], document: Document) -> Iterator[Eve
 
 
 def _task_events(
-    document: Document, timings: Mapping[int, Timing], resources: Mapping[str, int], scale: float
+    document: Document, timings: Mapping[int, Timing], resources: Mapping[str, int], scale: int
 ) -> Iterator[Event]:
     operators = {operator["name"]: operator for operator in document["operators"]}
     for task in document["tasks"]:
@@ -83,7 +80,7 @@ def _title(task: Document) -> str:
     return f"weights of {name}" if task["kind"] == "weight_load" else name
 
 
-def _flow_events(document: Document, resources: Mapping[str, int], scale: float) -> Iterator[str]:
+def _flow_events(document: Document, resources: Mapping[str, int], scale: int) -> Iterator[str]:
     """An arrow for every data wait that a transfer or a fetch of weights is an end of, as JSON."""
     tasks = {task["id"]: task for task in document["tasks"]}
     number = 0
@@ -94,7 +91,7 @@ def _flow_events(document: Document, resources: Mapping[str, int], scale: float)
             if wait["reason"] != "data" or moving["kind"] == "compute":
                 continue
             number += 1
-            common = f'"cat":{_encode(moving["kind"])},"id":{number},"name":{_encode(_title(moving))}'
+            common = f'"cat":{encode(moving["kind"])},"id":{number},"name":{encode(_title(moving))}'
             for start, end in (
                 ("{" + common + ',"ph":"s"', producer),
                 ('{"bp":"e",' + common + ',"ph":"f"', task),
@@ -103,7 +100,7 @@ def _flow_events(document: Document, resources: Mapping[str, int], scale: float)
                 yield f'{start},"pid":{resources[end["resource"]]},"tid":1,"ts":{moment!r}}}'
 
 
-def _memory_events(document: Document, first_process: int, scale: float) -> Iterator[str]:
+def _memory_events(document: Document, first_process: int, scale: int) -> Iterator[str]:
     """Live activation bytes of every memory whenever they change, as JSON."""
     changes: dict[str, dict[int, int]] = {memory["name"]: {0: 0} for memory in document["memories"]}
     for buffer in document["buffers"]:
@@ -118,5 +115,6 @@ def _memory_events(document: Document, first_process: int, scale: float) -> Iter
             yield f'{start},"ph":"C","pid":{process},"ts":{_microseconds(tick, scale)!r}}}'
 
 
-def _microseconds(ticks: int, scale: float) -> float:
-    return round(ticks * scale, 6)
+def _microseconds(ticks: int, scale: int) -> float:
+    """Of `ticks` of `scale` picoseconds."""
+    return ticks * scale / 1_000_000

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from onnx import GraphProto, ModelProto
+from onnx import GraphProto, ModelProto, NodeProto
 
-LENGTH_DELIMITED = 2
+VARINT, LENGTH_DELIMITED = 0, 2
 GRAPH = ModelProto.GRAPH_FIELD_NUMBER
 INITIALIZER = GraphProto.INITIALIZER_FIELD_NUMBER
 SPARSE_INITIALIZER = GraphProto.SPARSE_INITIALIZER_FIELD_NUMBER
@@ -20,6 +20,8 @@ NODE = GraphProto.NODE_FIELD_NUMBER
 INPUT = GraphProto.INPUT_FIELD_NUMBER
 OUTPUT = GraphProto.OUTPUT_FIELD_NUMBER
 VALUE_INFO = GraphProto.VALUE_INFO_FIELD_NUMBER
+METADATA = NodeProto.METADATA_PROPS_FIELD_NUMBER
+CONFIGURATION = NodeProto.DEVICE_CONFIGURATIONS_FIELD_NUMBER
 
 
 @lru_cache(maxsize=4096)
@@ -41,6 +43,17 @@ def varint(value: int) -> bytes:
 def framed(field: int, payload: bytes) -> bytes:
     """The message `payload` as field `field`."""
     return header(field, len(payload)) + payload
+
+
+def text(field: int, value: str) -> bytes:
+    """The text `value` as field `field`."""
+    return framed(field, value.encode())
+
+
+@lru_cache(maxsize=4096)
+def number(field: int, value: int) -> bytes:
+    """The integer `value`, not negative, as field `field`."""
+    return varint(field << 3 | VARINT) + varint(value)
 
 
 def model_chunks(

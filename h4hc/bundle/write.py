@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from h4hc.bundle.document import build_document, options_record
 from h4hc.bundle.folder import replace_folder
@@ -19,6 +22,8 @@ from h4hc.ir.compilation import Compilation
 from h4hc.ir.schedule import TICK_SECONDS
 
 FRONT = "front.json"
+# Written at once: few enough for any system, and little enough to wait in memory.
+PENDING_CHUNKS, PENDING_BYTES = 512, 1 << 20
 
 Chunks = Iterable[Chunk]
 
@@ -49,10 +54,22 @@ def write_front(compilations: Sequence[Compilation], folder: Path, images: bool 
 
 def _write_one(compilation: Compilation, folder: Path, images: bool) -> dict[str, Fingerprint]:
     """Write the files of a bundle, the manifest last; what was written, by path."""
-    files = bundle_files(compilation, images)
-    prints = write_files(folder, files)
-    manifest = build_manifest(compilation, options_record(compilation.options), prints)
-    return prints | write_files(folder, {MANIFEST: _text(dump_manifest(manifest))})
+    with _without_collector():
+        prints = write_files(folder, bundle_files(compilation, images))
+        manifest = build_manifest(compilation, options_record(compilation.options), prints)
+        return prints | write_files(folder, {MANIFEST: _text(dump_manifest(manifest))})
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """No search for unreachable cycles meanwhile: a bundle is made of many objects, none of which is part of one."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _write_front(compilations: Sequence[Compilation], folder: Path, images: bool) -> None:
@@ -126,21 +143,39 @@ def _model_files(compilation: Compilation, document: Document, images: bool) -> 
 def write_files(folder: Path, files: Mapping[str, Chunks]) -> dict[str, Fingerprint]:
     """Write each file chunk by chunk, and take its fingerprint on the way."""
     prints = {}
-    parents: set[Path] = set()
+    parents: set[str] = set()
     for path, chunks in files.items():
-        destination = folder / path
-        if destination.parent not in parents:
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            parents.add(destination.parent)
-        with destination.open("wb") as file:
+        parent = path.rpartition("/")[0]
+        if parent not in parents:
+            (folder / parent).mkdir(parents=True, exist_ok=True)
+            parents.add(parent)
+        with open(f"{folder}/{path}", "wb", buffering=0) as file:
             prints[path] = fingerprint(_passed_on(chunks, file))
     return prints
 
 
-def _passed_on(chunks: Chunks, file: BinaryIO) -> Iterator[Chunk]:
+def _passed_on(chunks: Chunks, file: FileIO) -> Iterator[Chunk]:
+    """`chunks`, which are written to `file` on the way, many at once."""
+    pending: list[Chunk] = []
+    size = 0
     for chunk in chunks:
-        file.write(chunk)
         yield chunk
+        pending.append(chunk)
+        size += len(chunk)
+        if size >= PENDING_BYTES or len(pending) == PENDING_CHUNKS:
+            _write_chunks(file, pending)
+            pending, size = [], 0
+    if pending:
+        _write_chunks(file, pending)
+
+
+def _write_chunks(file: FileIO, chunks: list[Chunk]) -> None:
+    written = os.writev(file.fileno(), chunks)
+    rest = memoryview(b"")
+    if written < sum(map(len, chunks)):  # a full disk, or a signal
+        rest = memoryview(b"".join(chunks))[written:]
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _text(text: str) -> Chunks:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from h4hc.bundle.store import Document, check_version
 from h4hc.bundle.store import encode as encode_json
-from h4hc.bundle.texts import CostTexts, with_text
+from h4hc.bundle.texts import CostTexts, filled
 from h4hc.bundle.validate import validate_document
 from h4hc.errors import BundleError
 from h4hc.handoff import layout
@@ -60,16 +60,11 @@ def encode_tables(document: Document, tables: Tables, names: Names, costs: CostT
 
 def _details(document: Document, known: Document, costs: CostTexts) -> str:
     """The difference of the two as JSON, where each operator has costs and a known one none."""
-    operators = []
-    for operator, known_operator in zip(document["operators"], known["operators"], strict=True):
-        change = difference({**operator, "costs": None}, known_operator)
-        added = with_text(change["+"], "costs", f'{{"=":{costs.row(operator["costs"])}}}', encode_json)
-        operators.append(with_text(change, "+", added, encode_json))
-    if not operators:
-        return encode_json(difference(document, known))
-    change = difference({**document, "operators": None}, {**known, "operators": None}) or {}
-    added = with_text(change.get("+", {}), "operators", f'{{"@":[{",".join(operators)}]}}', encode_json)
-    return with_text(change, "+", added, encode_json)
+    operators = [{**operator, "costs": 0} for operator in document["operators"]]
+    text = encode_json(difference({**document, "operators": operators}, known))
+    # Objects that stand before the operators have no costs, nor have other parts of an operator.
+    values = [f'"costs":{{"=":{costs.row(operator["costs"])}}}' for operator in document["operators"]]
+    return filled(text, '"costs":{"=":0}', values)
 
 
 def write_binary(tables: Tables, record: Record | None) -> bytes:
@@ -86,7 +81,7 @@ def write_binary(tables: Tables, record: Record | None) -> bytes:
         builder.StartObject(RECORD_SLOT + 1)
         for slot, place in slots.items():
             builder.PrependUOffsetTRelativeSlot(slot, place, 0)
-        _push(builder, 8, _pack(tables.header._replace(crc32=0, size=0)))
+        _push(builder, 8, FORMATS[Header].pack(*tables.header._replace(crc32=0, size=0)))
         builder.PrependStructSlot(HEADER_SLOT, builder.Offset(), 0)
         builder.Finish(builder.EndObject(), IDENTIFIER)
     except (struct.error, OverflowError, UnicodeEncodeError) as error:
@@ -129,14 +124,11 @@ def _rows(builder: Builder, kind: type, rows: Sequence[Any]) -> int:
     if kind is int:
         size, data = 4, struct.pack(f"<{len(rows)}I", *rows)
     else:
-        size, data = FORMATS[kind].size, b"".join(map(_pack, rows))
+        packed = FORMATS[kind]
+        size, data = packed.size, b"".join([packed.pack(*row) for row in rows])
     builder.StartVector(size, len(rows), 8 if size % 8 == 0 else 4)
     _place(builder, data)
     return int(builder.EndVector())
-
-
-def _pack(row: Any) -> bytes:
-    return FORMATS[type(row)].pack(*row)
 
 
 def _push(builder: Builder, align: int, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """h4hc_schedule.h: the tables as C11 constants, for firmware that reads no file.
 
-The same rows as in schedule.h4hs, in the types of `h4hc_format.h`; names stand in comments.
+The same rows as in schedule.h4hs, in the types of `h4hc_format.h`. Above each table a comment has the fields of a row, and
+names stand in comments beside the rows.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from h4hc.handoff import layout
-from h4hc.handoff.layout import NONE, ROWS, VECTORS, Names, Tables
+from h4hc.handoff.layout import INTEGERS, NONE, ROWS, VECTORS, Names, Tables
 from h4hc.handoff.restore import resource_name
 
 HEADER = "h4hc_schedule.h"
@@ -21,6 +22,7 @@ COUNTS = {
     "kernels": "kernel_count", "params": "param_count", "inputs": "input_count", "outputs": "output_count",
 }  # fmt: skip
 PER_LINE = 16
+C_NAMES = {"size": "bytes"}  # fields that are called something else in C
 UNUSED: dict[type, str] = {layout.Memory: ", {0, 0, 0}", layout.Tensor: ", {0, 0, 0}", layout.Device: ", 0"}
 
 
@@ -55,13 +57,21 @@ def _header(header: layout.Header) -> str:
     values = [
         "{" + ", ".join(map(str, value)) + "}" if isinstance(value, bytes) else str(value) for value in header
     ]
-    return f"static const h4hc_header {PREFIX}header = {{\n    {', '.join(values)}\n}};"
+    start = f"{_fields(type(header))}\nstatic const h4hc_header {PREFIX}header = {{"
+    return f"{start}\n    {', '.join(values)}\n}};"
+
+
+def _fields(kind: type) -> str:
+    """The fields of a row, in order, as a comment."""
+    names = [C_NAMES.get(name, name) for name in kind.__annotations__]
+    return f"/* {', '.join([*names, *(['reserved'] if kind in UNUSED else [])])} */"
 
 
 def _vector(name: str, kind: type, rows: Sequence[Any], comments: Sequence[str]) -> str:
     """One table. C has no empty arrays: an empty table gets an entry that its count of 0 hides."""
     type_name = "uint32_t" if kind is int else f"h4hc_{kind.__name__.lower()}"
-    start = f"static const {type_name} {PREFIX}{name}[] = {{"
+    fields = f"/* {INTEGERS[name]} */" if kind is int else _fields(kind)
+    start = f"{fields}\nstatic const {type_name} {PREFIX}{name}[] = {{"
     if not rows:
         return f"{start}{0 if kind is int else '{0}'}}};"
     if kind is int:

@@ -218,5 +218,10 @@ ROWS: dict[str, type] = {
     "devices": Device, "buffers": Buffer, "tensors": Tensor, "dims": int, "quants": Quant, "transfers": Transfer,
     "kernels": Kernel, "params": int, "inputs": int, "outputs": int,
 }  # fmt: skip
+# What the integers are, where a row is one.
+INTEGERS: dict[str, str] = {
+    "uses": "buffer", "latencies": "ticks", "dims": "extent", "inputs": "buffer", "outputs": "buffer",
+    "params": "extents, epilogue codes, constants of each kernel",
+}  # fmt: skip
 VECTORS = tuple(field.name for field in fields(Tables))[1:]
 NAMES = tuple(field.name for field in fields(Names))

@@ -10,6 +10,7 @@ from typing import Any
 
 Json = Any
 _PLAIN = frozenset((int, str, float, bool, type(None)))
+_ABSENT = object()
 
 
 def difference(actual: Json, known: Json) -> Json:
@@ -25,25 +26,28 @@ def difference(actual: Json, known: Json) -> Json:
 
 def _dict_difference(actual: dict[str, Json], known: dict[str, Json]) -> Json:
     added: dict[str, Json] = {}
+    unknown = 0
     for key, value in actual.items():
-        if key not in known:
+        other = known.get(key, _ABSENT)
+        if other is _ABSENT:
             added[key] = {"=": value}
-            continue
-        other = known[key]
-        if type(value) in _PLAIN and type(value) is type(other) and value == other:
-            continue
-        change = difference(value, other)
-        if change is not None:
-            added[key] = change
-    gone = sorted(known.keys() - actual.keys())
-    change = {"+": added} if added else {}
-    return change | ({"-": gone} if gone else {}) or None
+            unknown += 1
+        elif value is not other and (
+            type(value) not in _PLAIN or type(value) is not type(other) or value != other
+        ):
+            change = difference(value, other)
+            if change is not None:
+                added[key] = change
+    changes: dict[str, Json] = {"+": added} if added else {}
+    if len(actual) - unknown < len(known):
+        changes["-"] = sorted(known.keys() - actual.keys())
+    return changes or None
 
 
 def _list_difference(actual: list[Json], known: list[Json]) -> Json:
     if len(actual) != len(known):
         return {"=": actual}
-    if _same(actual, known):
+    if not actual or _same(actual, known):
         return None
     changes = [difference(one, other) for one, other in zip(actual, known, strict=True)]
     return {"@": changes} if any(change is not None for change in changes) else None
@@ -53,8 +57,10 @@ def _same(actual: list[Json], known: list[Json]) -> bool:
     """Whether both are the same numbers and texts; False where that takes a closer look."""
     if actual != known:
         return False
-    kinds = list(map(type, actual))
-    return _PLAIN.issuperset(kinds) and kinds == list(map(type, known))
+    for one, other in zip(actual, known, strict=True):  # noqa: SIM110  # most lists are too short for all(...)
+        if type(one) is not type(other) or type(one) not in _PLAIN:
+            return False
+    return True
 
 
 def merge(known: Json, change: Json) -> Json:

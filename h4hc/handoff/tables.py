@@ -96,7 +96,7 @@ class _Builder:
         resources = self._resources()
         queues = [[self.tasks[number] for number in document["queues"][name]] for name in resources]
         needed = {number: runs(found) for number, found in thresholds(queues, several).items()}
-        inputs, outputs = self._ports("inputs"), self._ports("outputs")
+        inputs, outputs = self._ports()
         tasks, uses, transfers = self._tasks(queues, needed, inputs, outputs)
         tensors = tuple(self._tensor(document["tensors"][name]) for name in self.names.tensors)
         kernels = tuple(map(self._kernel, document["operators"]))
@@ -235,8 +235,8 @@ class _Builder:
             slabs = rows = 1
         return layout.Transfer(task["bytes"], read, written, slabs, rows)
 
-    def _ports(self, which: str) -> tuple[int, ...]:
-        """The buffers of the graph's inputs or outputs: those of their root tensors at the io device."""
+    def _ports(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The buffers of the graph's inputs and of its outputs: those of their root tensors at the io device."""
         document = self.document
         devices = {device["name"]: device["memory"] for device in document["devices"]}
         home = devices[document["target"]["io"]]
@@ -250,10 +250,12 @@ class _Builder:
         for index, buffer in enumerate(document["buffers"]):
             if at.get(buffer["id"], home) == home:
                 places.setdefault(buffer["tensor"], index)
-        roots = document["roots"]
-        return tuple(
-            places.get(roots.get(port["name"], port["name"]), NONE) for port in document["model"][which]
-        )
+
+        def buffers(ports: Iterable[Document]) -> tuple[int, ...]:
+            names = [port["name"] for port in ports]
+            return tuple(places.get(document["roots"].get(name, name), NONE) for name in names)
+
+        return buffers(document["model"]["inputs"]), buffers(document["model"]["outputs"])
 
     def _device(self, device: Document) -> layout.Device:
         return layout.Device(self.memory[device["memory"]], code(device["kind"], DEVICE_KINDS))

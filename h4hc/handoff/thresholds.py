@@ -48,22 +48,22 @@ class Run(NamedTuple):
 
 def runs(found: Sequence[Threshold]) -> list[Run]:
     """`found`, of one task in order of tiles, as few runs."""
-    done: list[Run] = []
-    last: dict[tuple[int, int, int], int] = {}  # engine, lag, latency -> the place of its last run
-    for threshold in found:
-        tile, engine, value, lag, latency = threshold
+    done: list[list[int]] = []  # the fields of each run
+    last: dict[tuple[int, int, int], list[int]] = {}  # engine, lag, latency -> its last run
+    for tile, engine, value, lag, latency in found:
         key = engine, lag, latency
-        place = last.get(key)
-        if place is not None:
-            run = done[place]
-            step = value - run.value if run.tiles == 1 else run.step
-            follows = tile == run.tile + run.tiles and value == run.value + run.tiles * step
-            if follows and 0 <= step <= LONGEST and run.tiles < LONGEST:
-                done[place] = Run(run.tile, run.tiles + 1, run.value, step, engine, lag, latency)
+        run = last.get(key)
+        if run is not None:
+            first, tiles, start, step = run[:4]
+            if tiles == 1:
+                step = value - start
+            follows = tile == first + tiles and value == start + tiles * step
+            if follows and 0 <= step <= LONGEST and tiles < LONGEST:
+                run[1], run[3] = tiles + 1, step
                 continue
-        last[key] = len(done)
-        done.append(Run(tile, 1, value, 0, engine, lag, latency))
-    return done
+        last[key] = run = [tile, 1, value, 0, engine, lag, latency]
+        done.append(run)
+    return [Run(*run) for run in done]
 
 
 def thresholds(queues: Sequence[Sequence[Record]], several: bool) -> dict[int, list[Threshold]]:
@@ -89,13 +89,9 @@ class _Wait(NamedTuple):
     latency: int
 
 
-class _Goal(NamedTuple):
-    """A threshold, absolute: `total` tiles of queue `engine` since the first window."""
-
-    total: int
-    engine: int
-    latency: int
-    wait: _Wait
+_Goal = tuple[
+    int, Threshold
+]  # how many tiles of the threshold's queue since the first window, and the threshold
 
 
 class _Machine:
@@ -140,37 +136,32 @@ class _Machine:
                 continue
             for tile in range(task["tiles"]):
                 goals = self._goals(engine, waits, tile)
-                for goal in goals:
-                    while goal.total > len(self._clocks[goal.engine]):
+                for total, threshold in goals:
+                    while total > len(self._clocks[threshold.engine]):
                         yield True
-                if goals:
-                    for goal in self._learn(engine, self._reduced(goals)):
-                        wait = goal.wait
-                        found.append(
-                            Threshold(
-                                tile, wait.engine, wait.before + wait.counts[tile], wait.lag, wait.latency
-                            )
-                        )
+                for total, threshold in self._reduced(goals):
+                    self._learn(engine, total, threshold)
+                    found.append(threshold)
                 clocks.append(self._known[engine])
 
     def _goals(self, engine: int, waits: Sequence[_Wait], tile: int) -> Sequence[_Goal]:
         """What tile `tile` waits for and what does not hold anyway by what its queue knows."""
         known, passed, done = self._known[engine], self._passed[engine], len(self._clocks[engine])
         goals = []
-        for wait in waits:
-            if not wait.counts[tile]:
+        for other, before, counts, lag, latency in waits:
+            if not counts[tile]:
                 continue
-            other = wait.engine
-            count = wait.before + wait.counts[tile] + self._sizes[other] * (self._window - wait.lag)
-            if wait.latency:
+            value = before + counts[tile]
+            total = value + self._sizes[other] * (self._window - lag)
+            if latency:
                 held = any(
-                    e == other and latency >= wait.latency and passed_count >= count
-                    for (e, latency), passed_count in passed.items()
+                    e == other and longer >= latency and passed_total >= total
+                    for (e, longer), passed_total in passed.items()
                 )
             else:
-                held = count <= (done if other == engine else known[other])
+                held = total <= (done if other == engine else known[other])
             if not held:
-                goals.append(_Goal(count, other, wait.latency, wait))
+                goals.append((total, Threshold(tile, other, value, lag, latency)))
         return goals
 
     def _reduced(self, goals: Sequence[_Goal]) -> Sequence[_Goal]:
@@ -178,35 +169,31 @@ class _Machine:
         if len(goals) < 2:
             return goals
         kept: list[_Goal] = []
-        for goal in sorted(goals, key=lambda goal: (goal.engine, -goal.total, -goal.latency)):
-            if not any(k.engine == goal.engine and k.latency >= goal.latency for k in kept):
-                kept.append(goal)
+        for total, goal in sorted(goals, key=lambda goal: (goal[1].engine, -goal[0], -goal[1].latency)):
+            if not any(k.engine == goal.engine and k.latency >= goal.latency for _, k in kept):
+                kept.append((total, goal))
         return [
             goal
             for goal in kept
-            if goal.latency or not any(self._implies(other, goal) for other in kept if other is not goal)
+            if goal[1].latency or not any(self._implies(other, goal) for other in kept if other is not goal)
         ]
 
     def _implies(self, goal: _Goal, other: _Goal) -> bool:
         """Whether `other` had been reached before the tile that `goal` waits for started."""
-        if goal.engine == other.engine or goal.total < 1:
+        (total, threshold), (least, implied) = goal, other
+        if threshold.engine == implied.engine or total < 1:
             return False
-        return self._clocks[goal.engine][goal.total - 1][other.engine] >= other.total
+        return self._clocks[threshold.engine][total - 1][implied.engine] >= least
 
-    def _learn(self, engine: int, goals: Sequence[_Goal]) -> Sequence[_Goal]:
-        """Take over what the awaited tiles knew; `goals`."""
-        known, passed = self._known[engine], self._passed[engine]
-        for goal in goals:
-            if goal.total > 0:
-                known = list(map(max, known, self._clocks[goal.engine][goal.total - 1]))
-            elif known is self._known[engine]:
-                known = known.copy()
-            known[goal.engine] = max(known[goal.engine], goal.total)
-            if goal.latency:
-                key = goal.engine, goal.latency
-                passed[key] = max(goal.total, passed.get(key, UNKNOWN))
+    def _learn(self, engine: int, total: int, threshold: Threshold) -> None:
+        """Take over what the awaited tile knew."""
+        other, latency, known = threshold.engine, threshold.latency, self._known[engine]
+        known = list(map(max, known, self._clocks[other][total - 1])) if total > 0 else known.copy()
+        known[other] = max(known[other], total)
         self._known[engine] = known
-        return goals
+        if latency:
+            passed = self._passed[engine]
+            passed[other, latency] = max(total, passed.get((other, latency), UNKNOWN))
 
 
 def _waits(queues: Sequence[Sequence[Record]]) -> dict[int, list[_Wait]]:

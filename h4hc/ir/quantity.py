@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
+
+Unit = tuple[str, float]  # name and factor to SI
 
 _PREFIXES = {"f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30}
@@ -96,14 +99,20 @@ def parse_quantity(value: object, dimension: str) -> float:
 
 def format_quantity(value: float, dimension: str) -> str:
     """`value` (SI) in the largest unit that keeps it at 1 or above; bytes in binary units where exact."""
-    units = {name: float(factor) for name, factor in UNITS[dimension].items() if "µ" not in name}
-    binary = [name for name in units if name[1:2] == "i"]
-    exact = [name for name in binary if value >= units[name] and value % units[name] == 0]
-    plain = [name for name in units if name not in binary]
-    fitting = [name for name in plain if units[name] <= value * (1 + 1e-9)]
-    nearest = max(fitting, key=units.__getitem__) if fitting else min(plain, key=units.__getitem__)
-    best = exact[-1] if exact and dimension in ("bytes", "bits") else nearest
-    return f"{value / units[best]:.6g} {best}"
+    plain, binary = _units(dimension)
+    exact = [unit for unit in binary if value >= unit[1] and value % unit[1] == 0]
+    fitting = (unit for unit in plain if unit[1] <= value * (1 + 1e-9))
+    name, factor = exact[-1] if exact else next(fitting, plain[-1])
+    return f"{value / factor:.6g} {name}"
+
+
+@cache
+def _units(dimension: str) -> tuple[tuple[Unit, ...], tuple[Unit, ...]]:
+    """The decimal units to write a quantity in, largest first, and the binary ones, smallest first."""
+    units = [(name, float(factor)) for name, factor in UNITS[dimension].items() if "µ" not in name]
+    plain = sorted((unit for unit in units if unit[0][1:2] != "i"), key=lambda unit: -unit[1])
+    stored = dimension in ("bytes", "bits")
+    return tuple(plain), tuple(unit for unit in units if stored and unit[0][1:2] == "i")
 
 
 def _quantity(dimension: str, *, zero: bool) -> Callable[[Any], float]:

@@ -46,7 +46,8 @@ def test_fetched_weights_are_paid_for(name: str, kernel: Kernel) -> None:
     plain = backend.costs(kernel)
     assert not isinstance(plain, Refusal)
     found = backend.prefetched(kernel)
-    assert found == backend.prefetched(kernel)
+    assert found == backend.prefetched_cost(kernel)
+    assert found is backend.prefetched(kernel)  # worked out once
     assert found is not None
     fetch = found.fetch
     assert found.mode == "prefetch"

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from h4hc.bundle import write_bundle
+from h4hc.bundle import write, write_bundle
 from h4hc.bundle.folder import replace_folder
+from h4hc.bundle.manifest import Chunk
 from h4hc.errors import OptionError
 from h4hc.ir.compilation import Compilation
 from tests.bundle.bundle_builder import written
@@ -138,6 +139,21 @@ def test_a_failure_leaves_nothing_behind(
             replace_folder(folder, fail)
     assert contents(tmp_path) == before
     assert list(tmp_path.iterdir()) == [bundle]
+
+
+def test_chunks_are_written_whatever_the_system_takes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "PENDING_CHUNKS", 3)
+    monkeypatch.setattr(write, "PENDING_BYTES", 12)
+    chunks: list[Chunk] = [b"", b"abc", memoryview(b"de"), b"f" * 13, b"", b"g", b"hi"]
+    whole = b"".join(chunks)
+    for taken in (0, 1, 4, 100):
+        monkeypatch.setattr(os, "writev", lambda file, parts, n=taken: os.write(file, b"".join(parts)[:n]))
+        found = write.write_files(tmp_path / str(taken), {"a/b": iter(chunks), "c": []})
+        assert (tmp_path / str(taken) / "a/b").read_bytes() == whole
+        assert found["a/b"] == (hashlib.sha256(whole).hexdigest(), len(whole))
+        assert found["c"].size == 0
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:

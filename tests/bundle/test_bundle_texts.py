@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h4hc.bundle.store import encode, indented
-from h4hc.bundle.texts import CostTexts, object_text, with_text
+from h4hc.bundle.store import encode, indented, json_encoder
+from h4hc.bundle.texts import CostTexts, filled, object_text, with_text
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -18,6 +19,7 @@ VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12
 )
 OBJECTS = st.dictionaries(st.text(), VALUES, max_size=5)
+FLAT = st.dictionaries(st.text(), SCALARS | st.lists(SCALARS), max_size=5)
 
 
 @given(VALUES, st.sampled_from((1, 2)))
@@ -25,9 +27,36 @@ def test_indented_as_the_json_module_does(value: Any, step: int) -> None:
     assert indented(value, step) == json.dumps(value, sort_keys=True, indent=step, ensure_ascii=False)
 
 
-@given(OBJECTS, st.text(), VALUES)
+@given(VALUES)
+def test_values_as_the_json_module_does(value: Any) -> None:
+    assert encode(value) == json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def test_numbers_that_json_lacks_are_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        encode([float("nan")])
+
+
+def test_without_the_compiled_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    assert json_encoder(allow_nan=False)({"b": "x", "a": [1.5]}) == '{"a":[1.5],"b":"x"}'
+
+
+@given(FLAT, st.text(), VALUES)
 def test_an_object_with_a_finished_field(fields: dict[str, Any], name: str, value: Any) -> None:
     assert with_text(fields, name, encode(value), encode) == encode({**fields, name: value})
+
+
+@given(st.lists(st.tuples(FLAT, VALUES)))
+def test_gaps_are_filled_in_order(pairs: list[tuple[dict[str, Any], Any]]) -> None:
+    text = encode([{**fields, "gap": 0} for fields, _ in pairs])
+    values = [f'"gap":{encode(value)}' for _, value in pairs]
+    assert filled(text, '"gap":0', values) == encode([{**fields, "gap": value} for fields, value in pairs])
+
+
+def test_a_gap_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        filled("[0]", "1", ["2"])
 
 
 @given(OBJECTS)

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
@@ -26,7 +25,7 @@ from h4hc.backends.products import Product, product
 from h4hc.bundle.document import finished
 from h4hc.bundle.manifest import Chunk
 from h4hc.bundle.nodes import PlacedNodes
-from h4hc.bundle.store import Document
+from h4hc.bundle.store import Document, encode
 from h4hc.bundle.tensors import Tensors
 from h4hc.bundle.weights.layouts import Tiles, bricked, tiled
 from h4hc.bundle.weights.operands import Array, Matrix, Source, find_matrix
@@ -43,8 +42,6 @@ INDEX = f"{FOLDER}/index.json"
 INDEX_VERSION = "1.0"
 ALIGNMENT = 64
 RESIDENT = "resident"
-
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def weight_files(
@@ -108,8 +105,8 @@ class _Images:
             "macros": {name: cluster._asdict() for name, cluster in self._clusters.items()},
             "left_out": sorted(left_out | {sparse.values.name for sparse in model.sparse_initializer}),
         }
-        lines = [f"{_encode(key)}:{_encode(value)}" for key, value in sorted(fields.items())]
-        images = "[\n" + ",\n".join(map(_encode, self._records)) + "\n]"
+        lines = [f"{encode(key)}:{encode(value)}" for key, value in sorted(fields.items())]
+        images = "[\n" + ",\n".join(map(encode, self._records)) + "\n]"
         yield ("{\n" + ",\n".join([f'"images":{images}', *lines]) + "\n}\n").encode()
 
     def _queue(self, device: str) -> list[Operator]:
@@ -222,7 +219,8 @@ class _File:
             place = {"offset": self._size + padding, "bytes": len(data), "crc32": zlib.crc32(data)}
             self._known[key] = place
             self._size += padding + len(data)
-            yield bytes(padding)
+            if padding:
+                yield bytes(padding)
             yield data
         self.record(operator, use | image, self._known[key])
 
