@@ -27,13 +27,10 @@ from h4hc.passes.rotate import arcs, frame_lifetimes, pack_circular, protect_rot
 from h4hc.passes.sharing import (
     Course,
     Lifetime,
-    Place,
     course_of,
     merged,
     places,
-    users_of,
     widened,
-    written_by,
 )
 
 _FETCHED_SHARE = 4  # of the nodes of exact packing: weights are fetched into room that would be idle
@@ -89,21 +86,24 @@ def place_buffers(
     stores = stores_of(compilation, system, alive)
     where = places(system, course, alive, stores)
     for span in fetched_weights(compilation, schedule, fetched):
-        where.append(Place(len(alive), 0))
+        where.block.append(len(alive))
+        where.offset.append(0)
         alive.append(span)
         stores.append(system.memories[span.memory])
-    blocks, spans = merged(alive, where)
     weights = _weight_bytes(compilation)
-    offsets, rotation = dict.fromkeys(blocks, 0), dict.fromkeys(blocks, (1, 0))
+    offsets, copies, strides = [0] * len(alive), [1] * len(alive), [0] * len(alive)
     memories = []
+    members: dict[str, list[tuple[int, Lifetime]]] = {}
+    for b, span in zip(*merged(alive, where), strict=True):
+        members.setdefault(stores[b], []).append((b, span))
     for memory in compilation.target.memories:
-        here = [(b, span) for b, span in zip(blocks, spans, strict=True) if stores[b] == memory.name]
+        here = members.get(memory.name, [])
         chosen = [span for _, span in here]
         if rotating:
             items = arcs(chosen, system, interval, memory.alignment)
             placed, peak, bound = pack_circular(items, interval, memory.alignment, nodes)
             for (b, _), arc in zip(here, items, strict=True):
-                rotation[b] = (arc.copies, arc.size if arc.copies > 1 else 0)
+                copies[b], strides[b] = arc.copies, arc.size if arc.copies > 1 else 0
         else:
             enough = memory.bytes - weights.get(memory.name, 0) if quickly else 0
             placed, peak, bound = pack(chosen, memory.alignment, nodes, enough)
@@ -115,13 +115,13 @@ def place_buffers(
         memories.append(MemoryUse(memory.name, memory.bytes, used, peak, bound))
     names = [("" if b.tensor == WEIGHTS else system.tensors[b.tensor]) for b in alive]
     holders = [""] * (len(alive) - len(fetched)) + [task.operator for task in fetched]
+    rows = zip(alive, names, stores, *where, holders, strict=True)
     buffers = [
         Buffer(
-            i, names[i], stores[i], offsets[block] + offset, b.bytes, b.start, b.end, *rotation[block],
-            holders[i],
+            i, name, store, offsets[block] + offset, size, start, end, copies[block], strides[block], holder
         )
-        for i, (b, (block, offset)) in enumerate(zip(alive, where, strict=True))
-    ]  # fmt: skip
+        for i, ((_, _, start, end, size), name, store, block, offset, holder) in enumerate(rows)
+    ]
     return tuple(buffers), tuple(memories)
 
 
@@ -173,49 +173,46 @@ def _too_small(
 
 def _weight_bytes(compilation: Compilation) -> dict[str, int]:
     """Bytes of weights that each memory holds; resident weights lie in their device instead."""
-    graph, placement = compilation.graph, compilation.placement
-    if graph is None or placement is None:
-        raise ValueError("allocate needs a graph and a placement")
+    simulated, placement = compilation.simulated, compilation.placement
+    if simulated is None or placement is None:
+        raise ValueError("allocate needs a simulated placement")
     holder = {device.name: device.weights for device in compilation.target.devices}
     held: dict[str, int] = {}
-    for operator, device, mode in zip(graph.operators, placement.devices, placement.modes, strict=True):
+    for size, device, mode in zip(simulated.system.weights, placement.devices, placement.modes, strict=True):
         memory = holder[device]
         if memory and not mode.startswith(RESIDENT):
-            held[memory] = held.get(memory, 0) + operator.kernel.weight_bytes
+            held[memory] = held.get(memory, 0) + size
     return held
 
 
 def protect_reuse(schedule: Schedule, buffers: Sequence[Buffer]) -> tuple[Task, ...]:
     """The tasks with the waits that keep a writer behind the last users of the memory it takes over."""
-    tasks = list(schedule.tasks)
+    tasks = schedule.tasks
     queue, place = [0] * len(tasks), [0] * len(tasks)
     for number, (_, members) in enumerate(schedule.queues):
         for position, member in enumerate(members):
             queue[member], place[member] = number, position
-    written = [written_by(task, buffers) for task in tasks]
-    touching = users_of(tasks, written, buffers)
     tiles = [task.tiles for task in tasks]
-    counts, awaited, certain = [0], list[int](), list[int]()
-    for task in tasks:
-        for wait in task.waits:
-            first, number = wait.counts[0], wait.task
-            awaited.append(number)
-            # the awaited task has finished when this one starts; it has started; neither is certain
-            certain.append(1 if first >= tiles[number] else 0 if first else -1)
-        counts.append(len(awaited))
-    memories = {name: i for i, name in enumerate(dict.fromkeys(b.memory for b in buffers))}
+    waits, reads, writes = [t.waits for t in tasks], [t.reads for t in tasks], [t.writes for t in tasks]
+    awaited, certain = list[int](), list[int]()
+    for wait in chain.from_iterable(waits):
+        first, number = wait.counts[0], wait.task
+        awaited.append(number)
+        # the awaited task has finished when this one starts; it has started; neither is certain
+        certain.append(1 if first >= tiles[number] else 0 if first else -1)
+    memories = {name: i for i, name in enumerate(dict.fromkeys([b.memory for b in buffers]))}
     pairs = reuse_waits(
         [task.start for task in tasks],
         [task.end for task in tasks],
         queue,
         place,
-        counts,
+        [0, *accumulate(map(len, waits))],
         awaited,
         certain,
-        [0, *accumulate(map(len, written))],
-        [*chain.from_iterable(written)],
-        [0, *accumulate(map(len, touching))],
-        [*chain.from_iterable(touching)],
+        [0, *accumulate(map(len, reads))],
+        [*chain.from_iterable(reads)],
+        [0, *accumulate(map(len, writes))],
+        [*chain.from_iterable(writes)],
         [memories[b.memory] for b in buffers],
         [b.offset for b in buffers],
         [b.bytes for b in buffers],
@@ -223,7 +220,10 @@ def protect_reuse(schedule: Schedule, buffers: Sequence[Buffer]) -> tuple[Task, 
         [b.end for b in buffers],
     )
     for writer, user in pairs:
-        task = tasks[writer]
-        wait = Wait(user, (tiles[user],) * tiles[writer], 0, "reuse")
-        tasks[writer] = task.awaiting((*task.waits, wait))
-    return tuple(tasks)
+        waits[writer] += (Wait(user, (tiles[user],) * tiles[writer], 0, "reuse"),)
+    return tuple(
+        [
+            task if task.waits is found else task._replace(waits=found)
+            for task, found in zip(tasks, waits, strict=True)
+        ]
+    )

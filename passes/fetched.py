@@ -143,8 +143,8 @@ def _tasks(sheet: Sheet, found: Timed) -> Iterator[Task]:
             reads = (*reads, buffers + fetch)
             work, energy = sheet.candidates[task.id].work, sheet.candidates[task.id].energy
         waits += [Wait(count + other, (1,) * task.tiles, reason="order") for other in behind[task.id]]
-        yield replace(
-            task, start=found[0][task.id], end=found[1][task.id], work=work, energy=energy,
+        yield task._replace(
+            start=found[0][task.id], end=found[1][task.id], work=work, energy=energy,
             waits=tuple(waits), reads=reads,
         )  # fmt: skip
 

@@ -185,7 +185,7 @@ def _loads(
         if system.data["sink"][tensor] and memory == system.data["io_memory"]:
             last[buffer] = count - 1
     spans: dict[int, tuple[int, int]] = {}
-    for buffer, (block, _) in enumerate(places(system, course, alive, stores)):
+    for buffer, block in enumerate(places(system, course, alive, stores).block):
         begin, end = spans.get(block, (first[buffer], last[buffer]))
         spans[block] = min(begin, first[buffer]), max(end, last[buffer])
     changes = [[0] * (count + 1) for _ in memories]

@@ -8,7 +8,8 @@ reads it (graph outputs in the io memory: to the end of the frame).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import mul, neg, sub
 from typing import NamedTuple
 
 from h4hc.ir.compilation import Compilation
@@ -40,10 +41,13 @@ class Demand(NamedTuple):
 
 def demand(buffers: Sequence[Lifetime], alignment: int) -> Demand:
     """`buffers` with sizes rounded up to `alignment`."""
+    if not buffers:
+        return Demand([], [], [])
+    _, _, starts, ends, sizes = zip(*buffers, strict=True)
     return Demand(
-        [start for _, _, start, _, _ in buffers],
-        [end if end > start else start + 1 for _, _, start, end, _ in buffers],
-        [-(-size // alignment) * alignment for _, _, _, _, size in buffers],
+        [*starts],
+        [end if end > start else start + 1 for start, end in zip(starts, ends, strict=True)],
+        [-(-size // alignment) * alignment for size in sizes],
     )
 
 
@@ -136,18 +140,19 @@ def _attempts(
 def _pack(columns: Demand, enough: int = 0) -> tuple[list[int], int, int]:
     starts, ends, sizes = columns
     bound, _ = peak_bytes(starts, ends, sizes)
-    keys = (
-        lambda b: (-sizes[b], starts[b]),
-        lambda b: (starts[b], -sizes[b]),
-        lambda b: (starts[b] - ends[b], -sizes[b]),
-        lambda b: (-sizes[b] * (ends[b] - starts[b]), starts[b]),
-        lambda b: (-ends[b], -sizes[b]),
+    smaller = [-size for size in sizes]
+    keys: tuple[Callable[[], Iterable[tuple[int, int]]], ...] = (
+        lambda: zip(smaller, starts, strict=True),
+        lambda: zip(starts, smaller, strict=True),
+        lambda: zip(map(sub, starts, ends), smaller, strict=True),
+        lambda: zip(map(mul, smaller, map(sub, ends, starts)), starts, strict=True),
+        lambda: zip(map(neg, ends), smaller, strict=True),
     )
     best: list[int] = []
     best_offsets: list[int] = []
     best_peak = -1
     for key in keys:
-        order = sorted(range(len(sizes)), key=key)
+        order = sorted(range(len(sizes)), key=[*key()].__getitem__)
         offsets, peak = first_fit(order, *columns)
         if best_peak < 0 or peak < best_peak:
             best, best_offsets, best_peak = order, offsets, peak
@@ -189,14 +194,14 @@ def overflowing(
         rows = [row for row in trace[4] if row[1] == index]
         if spilled:
             rows = [row for row in rows if (system.tensors[row[0]], name) not in spilled]
-        sizes, room = system.bytes, memory.bytes - held.get(name, 0)
-        while sum(aligned(sizes[row[0]], memory) for row in rows) > room:
-            course = course or course_of(system, modes, trace[3])
-            victims = _victims(system, course, lifetimes(system, rows), memory.alignment, room)
-            if not victims:
-                break
+        sizes, step, room = system.bytes, memory.alignment, memory.bytes - held.get(name, 0)
+        if sum([-(-sizes[row[0]] // step) * step for row in rows]) <= room:
+            continue
+        course = course or course_of(system, modes, trace[3])
+        buffers = lifetimes(system, rows)
+        while victims := _victims(system, course, buffers, step, room):
             more.update((system.tensors[tensor], name) for tensor in victims)
-            rows = [row for row in rows if row[0] not in victims]
+            buffers = [buffer for buffer in buffers if buffer[0] not in victims]
     return frozenset(more)
 
 
@@ -266,9 +271,6 @@ def _victims(
     if bound <= room and _fits(columns, room):
         return set()
     excess = max(bound - room, 1)
-    members: dict[int, list[Lifetime]] = {}
-    for buffer, (block, _) in zip(buffers, where, strict=True):
-        members.setdefault(block, []).append(buffer)
     alive = [
         (size, b)
         for b, span, size in zip(blocks, spans, columns.sizes, strict=True)
@@ -280,7 +282,8 @@ def _victims(
             break
         group = family(system, buffers[b].tensor) if system.parts else [buffers[b].tensor]
         if len(group) == 1:
-            group = [buffer.tensor for buffer in members[b] if buffer.start <= tick <= buffer.end]
+            members = [buffer for buffer, block in zip(buffers, where.block, strict=True) if block == b]
+            group = [buffer.tensor for buffer in members if buffer.start <= tick <= buffer.end]
         victims.update(group)
         excess -= size
     return victims

@@ -23,7 +23,8 @@ Rules:
    are passed on, because only the pipeline knows whether the frames in flight fit the memories.
 7. With a parent, the search sets out from its placement (h4hc.passes.inherit) and from nothing else, with a sixth of
    the budget.
-8. Exact effort goes on from there (h4hc.passes.exact.effort) and adds `Compilation.claims`.
+8. Higher efforts keep what fast effort finds, if they find nothing better.
+9. Exact effort goes on from there (h4hc.passes.exact.effort) and adds `Compilation.claims`.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Partition:
         """Provide `placement`, its simulation, `baselines`, `claims` and `alternatives`."""
         searcher = Searcher(compilation)
         plan, alone = choose_plan(searcher)
+        plan = min([plan, *_quickly(searcher)], key=lambda plan: plan.score)
         claims: tuple[Claim, ...] = ()
         if compilation.options.effort == "exact":
             from h4hc.passes.exact.effort import improve
@@ -71,6 +73,18 @@ class Partition:
             parent=None,
             rivals=_rivals(compilation, alone),
         )
+
+
+def _quickly(searcher: Searcher) -> list[Plan]:
+    """What fast effort finds, at higher efforts: luck may help it, and they are never worse. Not beside a parent, for speed."""
+    options = searcher.compilation.options
+    if options.effort == "fast" or searcher.objective == INTERVAL or searcher.compilation.parent:
+        return []
+    quick = Searcher(replace(searcher.compilation, options=replace(options, effort="fast")))
+    try:
+        return [choose_plan(quick)[0]]
+    except InfeasibleError:  # more thorough searches did find something
+        return []
 
 
 def _rivals(compilation: Compilation, alone: dict[str, Plan]) -> tuple[tuple[str, Compilation], ...]:
@@ -149,7 +163,8 @@ def lifted(plan: Plan, searcher: Searcher) -> Plan:
         nth = small.data["mode_device"][start : start + mode].count(device)
         there = base.data["mode_device"][whole : base.data["mode_ptr"][v + 1]]
         modes.append(there.index(base.devices.index(small.devices[device])) + nth)
-    same = replace(plan, system=system, modes=tuple(modes), order=_order_in(plan, base))
+    order = _order_in(plan, base)
+    same = replace(plan, system=system, modes=tuple(modes), order=order, trace=None)
     return searcher.rescored(same)
 
 

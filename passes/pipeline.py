@@ -10,7 +10,8 @@ Rules:
    placement for the throughput is searched; if that does not keep up either, an error says what is needed.
 4. Only schedules whose buffers fit the memories count: if none does, one frame is in flight.
 5. The placement is that of one frame, but for the throughput, where every placement that the partition passed on is tried
-   and the smallest interval wins. Data waits keep the frame, so a wait's lag is the difference of the stages.
+   and the smallest interval wins. The first one is searched on in its cyclic order (h4hc.passes.tuned), and the result is
+   tried, too. Data waits keep the frame, so a wait's lag is the difference of the stages.
 6. A claim says below which interval no placement comes, unless exact effort has proved a better one.
 """
 
@@ -25,7 +26,6 @@ from h4hc.ir.compilation import Compilation, Options
 from h4hc.ir.schedule import TICK_SECONDS, Point, Schedule, Task
 from h4hc.passes.allocate import place_buffers
 from h4hc.passes.closed_loop import Machine, machine
-from h4hc.passes.core import Problem
 from h4hc.passes.load import least_load
 from h4hc.passes.memory import oversized
 from h4hc.passes.partition import Partition
@@ -33,10 +33,21 @@ from h4hc.passes.periodic import Periodic, candidates, periodic, slowed
 from h4hc.passes.problem import build_system, with_spills
 from h4hc.passes.relieve import spilling
 from h4hc.passes.schedule import make_schedule
+from h4hc.passes.tuned import Order, minding_memories, settled, simulation_of, tightened, tuned
 
 _RELIEVED = 5  # buffers spilled for the sake of frames in flight
 _WORTHWHILE = 0.995  # of the interval, for which a buffer is spilled
+_HOPELESS = 1.35  # times the interval
 _SLOWER = 8  # attempts to bring a plan down to the frames that are allowed
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A placement with its schedule of one frame, and orders to try; `tuned`: the first was searched for."""
+
+    compilation: Compilation
+    orders: Sequence[Order] = ()
+    tuned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +73,25 @@ class Pipeline:
 
 
 def _best(compilation: Compilation, balanced: bool) -> Compilation:
-    """`compilation`, or one of its alternatives, with frames overlapped.
+    """`compilation`, or one of its alternatives that may be better, with frames overlapped.
 
     `balanced`: by placements for the throughput. Then what would be better but for its memory is tried again with a
-    buffer of it spilled.
+    buffer of it spilled, or searched on with less memory.
     """
-    done, failure = [], None
-    waiting = [(candidate, _RELIEVED) for candidate in (compilation, *_alternatives(compilation))]
-    for candidate, rounds in waiting:
+    done: list[Compilation] = []
+    failure: InfeasibleError | None = None
+    given = (compilation, *_alternatives(compilation))
+    waiting = [(_Candidate(other, settled(other) if balanced else ()), _RELIEVED) for other in given]
+    if balanced:
+        waiting.insert(0, (_tuned(compilation), _RELIEVED))
+    while waiting:
+        candidate, rounds = waiting.pop(0)
+        least = min(done, key=_interval_and_latency, default=None)
+        if least is not None and candidate.compilation is not compilation and _hopeless(candidate, least):
+            continue
         lacks: list[tuple[Schedule, InfeasibleError]] = []
         try:
-            found = _overlapped(candidate, balanced, lacks)
+            found = _overlapped(candidate, lacks)
         except InfeasibleError as error:
             failure = failure or error
             found = None
@@ -80,20 +99,30 @@ def _best(compilation: Compilation, balanced: bool) -> Compilation:
             done.append(found)
         least = min(done, key=_interval_and_latency, default=None)
         if balanced and rounds:
-            better = _relieved(candidate, lacks, least)
-            waiting += [(better, rounds - 1)] if better is not None else []
+            better = _relieved(candidate, lacks, least, tighten=rounds == _RELIEVED)
+            if better is not None:  # what was searched for is worth most, and then spares the others
+                waiting.insert(0 if better.tuned else len(waiting), (better, rounds - 1))
     if not done:
         raise failure or ValueError("pipeline has nothing to choose from")
     return min(done, key=_interval_and_latency)
 
 
-def _overlapped(
-    compilation: Compilation, balanced: bool, lacks: list[tuple[Schedule, InfeasibleError]]
-) -> Compilation:
-    """`compilation` with frames overlapped; schedules for which there is no room are added to `lacks`."""
-    schedule, simulated = compilation.schedule, compilation.simulated
-    if schedule is None or simulated is None:
-        raise ValueError("pipeline needs a schedule and a simulated placement")
+def _hopeless(candidate: _Candidate, least: Compilation) -> bool:
+    """Whether in the closed loop every order is so much slower than `least` that no other order of its tasks makes up for it."""
+    late, interval, _ = _interval_and_latency(least)
+    return (
+        not late
+        and bool(candidate.orders)
+        and min(o.period for o in candidate.orders) >= interval * _HOPELESS
+    )
+
+
+def _overlapped(candidate: _Candidate, lacks: list[tuple[Schedule, InfeasibleError]]) -> Compilation:
+    """The candidate with frames overlapped; schedules for which there is no room are added to `lacks`."""
+    compilation = candidate.compilation
+    schedule, simulated = compilation.schedule, simulation_of(compilation)
+    if schedule is None:
+        raise ValueError("pipeline needs a schedule")
 
     def fits(schedule: Schedule) -> bool:
         try:
@@ -103,41 +132,44 @@ def _overlapped(
             return False
         return True
 
-    settled = _settled(compilation) if balanced else []
-    schedule = overlapped(schedule, compilation.options, fits, settled)
+    known = [(order.frames, order.period, order.starts(simulated)) for order in candidate.orders]
+    schedule = overlapped(schedule, compilation.options, fits, known)
     static = round(simulated.static_power * schedule.initiation_interval)
     return replace(compilation, schedule=replace(schedule, static_energy=static))
 
 
+def _tuned(compilation: Compilation, order: Order | None = None) -> _Candidate:
+    """What a search in the order of `compilation` finds."""
+    found, order = tuned(compilation, order)
+    return _Candidate(replace(found, schedule=make_schedule(found)), (order,), tuned=True)
+
+
 def _relieved(
-    compilation: Compilation, lacks: Sequence[tuple[Schedule, InfeasibleError]], best: Compilation | None
-) -> Compilation | None:
-    """`compilation` with one more buffer spilled, if that gives room to a schedule that would be better than `best`."""
+    candidate: _Candidate,
+    lacks: Sequence[tuple[Schedule, InfeasibleError]],
+    best: Compilation | None,
+    *,
+    tighten: bool,
+) -> _Candidate | None:
+    """The candidate with less in memory, if there would then be room for a schedule that is better than `best`.
+
+    `tighten`: what was searched for is searched on with less memory before anything is spilled.
+    """
+    compilation = candidate.compilation
     limit = best.schedule.initiation_interval if best and best.schedule else None
     wanted = [lack for lack in lacks if limit is None or lack[0].initiation_interval < limit * _WORTHWHILE]
     if not wanted:
         return None
     schedule, error = min(wanted, key=lambda lack: (lack[0].initiation_interval, lack[0].latency))
+    tight = tightened(compilation, error) if candidate.tuned and tighten else None
+    if tight is not None:
+        return _tuned(tight, candidate.orders[0])
     relieved = spilling(compilation, schedule, error)
-    return None if relieved is None else replace(relieved, schedule=make_schedule(relieved))
-
-
-def _settled(compilation: Compilation) -> list[tuple[int, tuple[int, ...]]]:
-    """For each number of frames in flight: ticks between frames, and when the tasks start, as the search saw it."""
-    simulated, schedule = compilation.simulated, compilation.schedule
-    if simulated is None or schedule is None:
-        raise ValueError("pipeline needs a simulated placement")
-    data = simulated.system.data
-    problem = Problem(data)
-    tasks = [
-        row[0] if row[1] < 0 else data["operators"] + row[0] * data["memories"] + row[1]
-        for row in simulated.trace[3]
-    ]
-    found = []
-    for frames in range(2, compilation.options.window + 1):
-        period, offsets = problem.steady(simulated.modes, simulated.tiles, frames)
-        found.append((period, tuple(offsets[task] for task in tasks)))
-    return found
+    if relieved is None:
+        return None
+    if candidate.tuned:
+        return _tuned(minding_memories(relieved), candidate.orders[0])
+    return _Candidate(replace(relieved, schedule=make_schedule(relieved)), settled(relieved))
 
 
 def _interval_and_latency(compilation: Compilation) -> tuple[float, int, int]:
@@ -180,11 +212,12 @@ def overlapped(
     schedule: Schedule,
     options: Options,
     fits: Callable[[Schedule], bool],
-    settled: Sequence[tuple[int, Sequence[int]]] = (),
+    known: Sequence[tuple[int, int, Sequence[int]]] = (),
 ) -> Schedule:
     """`schedule` with up to `options.window` frames in flight, or at the fixed period of the options.
 
-    `fits` says whether the buffers of a schedule have room. `settled`: (period, starts of the tasks) to try, too.
+    `fits` says whether the buffers of a schedule have room. `known`: frames in flight, ticks between frames,
+    and starts of the tasks to try, too.
     """
     plant = machine(schedule.tasks, schedule.queues)
     alone = Point(1, schedule.latency, schedule.latency)
@@ -193,11 +226,7 @@ def overlapped(
         period = round(options.interval_seconds / TICK_SECONDS)
         if period >= schedule.latency:
             return replace(schedule, initiation_interval=period, front=(alone,))
-    tried = [
-        periodic(plant, starts, period, frames)
-        for frames, (period, starts) in enumerate(settled, start=2)
-        if period
-    ]
+    tried = [periodic(plant, starts, period, frames) for frames, period, starts in known if period]
     found = candidates(plant, options.window, quick=bool(tried))
     slow_enough = (_within(plant, plan, options.window) for plan in (*tried, *found))
     plans = [plan for plan in slow_enough if plan is not None and plan.interval < schedule.latency]
@@ -261,8 +290,8 @@ def _with_plan(schedule: Schedule, plan: Periodic) -> Schedule:
 
 def _staged(task: Task, plan: Periodic) -> Task:
     stage = plan.stages[task.id]
-    waits = tuple(replace(wait, lag=stage - plan.stages[wait.task]) for wait in task.waits)
-    return replace(task, start=plan.starts[task.id], end=plan.ends[task.id], stage=stage, waits=waits)
+    waits = tuple(wait._replace(lag=stage - plan.stages[wait.task]) for wait in task.waits)
+    return task._replace(start=plan.starts[task.id], end=plan.ends[task.id], stage=stage, waits=waits)
 
 
 def _too_fast(

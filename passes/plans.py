@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from h4hc.ir.placement import Placement
-from h4hc.ir.system import Simulated, System
+from h4hc.ir.system import Simulated, System, Trace
 from h4hc.passes.core import Problem
 
 Score = tuple[float, float, float]
@@ -13,7 +13,10 @@ Score = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A placement in the indices of `system`, and its score; `order` if it is not the list scheduler's."""
+    """A placement in the indices of `system`, and its score; `order` if it is not the list scheduler's.
+
+    `trace`: of its schedule, where that was asked for already.
+    """
 
     system: System
     modes: tuple[int, ...]
@@ -21,6 +24,7 @@ class Plan:
     score: Score
     spilled: frozenset[tuple[str, str]]
     order: tuple[int, ...] | None = None
+    trace: Trace | None = None
 
 
 def to_placement(plan: Plan) -> Placement:
@@ -34,5 +38,5 @@ def to_placement(plan: Plan) -> Placement:
 
 def simulate(plan: Plan) -> Simulated:
     """`plan` with its trace."""
-    trace = Problem(plan.system.data).trace(plan.modes, plan.tiles, plan.order)
+    trace = plan.trace or Problem(plan.system.data).trace(plan.modes, plan.tiles, plan.order)
     return Simulated(plan.system, plan.modes, plan.tiles, trace)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from h4hc.errors import InfeasibleError
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.cost import Cost, CostRow, CostTable, Refusal
-from h4hc.ir.graph import Graph, Tensor
+from h4hc.ir.graph import Graph, Streamed, Tensor
 from h4hc.ir.schedule import TICK_SECONDS
 from h4hc.ir.system import System
 from h4hc.ir.target import Link, Memory, Target
@@ -31,7 +31,7 @@ from h4hc.passes.copies import single_modes
 _NATURAL_BYTES = {"int64": 8, "uint64": 8, "complex64": 8, "float64": 8, "complex128": 16, "int32": 4, "uint32": 4,
                   "float32": 4, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2}  # fmt: skip
 _MACS_PER_ELEMENT = 256  # work that one output element stands for in a rank
-_FULL = 0, 1, 1, 0  # a stream that needs the whole input
+_FULL = Streamed(0, 0)  # the whole input
 _FLOATS = frozenset(["float16", "bfloat16", "float32", "float64"])
 
 
@@ -174,36 +174,33 @@ def link_joules(target: Target, link: Link) -> float:
 
 def _wiring(graph: Graph, index: dict[str, int]) -> dict[str, Any]:
     producer = [-1] * len(index)
-    position = [(0, 0)] * len(index)  # of the streamed axis, by tensor that an operator makes
+    axis = [-1] * len(index)  # by tensor that an operator makes row by row: the prefix of that axis
     given = {index[name] for name in graph.inputs}
     numbers = {**index, **{name: index[root] for name, root in graph.roots.items() if root in index}}
     out_ptr, out_tensor = [0], []
-    for number, operator in enumerate(graph.operators):
-        place = operator.prefix, operator.rows
-        for name in operator.outputs:
-            tensor = numbers[name]
-            if producer[tensor] < 0 and tensor not in given:
-                producer[tensor] = number
-                position[tensor] = place
-                out_tensor.append(tensor)
-        out_ptr.append(len(out_tensor))
     in_ptr, in_tensor = [0], list[int]()
-    streams = list[tuple[int, int, int, int]]()  # rows, window, stride, pad
+    streams = list[Streamed]()
     readers: list[list[int]] = [[] for _ in index]
     for number, operator in enumerate(graph.operators):
         first = len(in_tensor)
         for name, stream in zip(operator.inputs, operator.streams, strict=True):
             tensor = numbers[name]
-            if tensor in in_tensor[first:]:  # read twice: in full
+            reading = readers[tensor]
+            if reading and reading[-1] == number:  # read twice: in full
                 streams[in_tensor.index(tensor, first)] = _FULL
                 continue
-            prefix, rows = position[tensor]
-            streaming = stream is not None and rows > 1 and prefix == stream.prefix
-            streams.append(stream[1:] if stream is not None and streaming else _FULL)
+            streams.append(stream if stream is not None and stream[0] == axis[tensor] else _FULL)
             in_tensor.append(tensor)
-            readers[tensor].append(number)
+            reading.append(number)
         in_ptr.append(len(in_tensor))
-    columns = [list(column) for column in zip(*streams, strict=True)] or [[], [], [], []]
+        for name in operator.outputs:
+            tensor = numbers[name]
+            if producer[tensor] < 0 and tensor not in given:
+                producer[tensor] = number
+                axis[tensor] = operator.prefix if operator.rows > 1 else -1
+                out_tensor.append(tensor)
+        out_ptr.append(len(out_tensor))
+    _, *columns = [[*column] for column in zip(*streams, strict=True)] or [[], [], [], [], []]
     cons_ptr = [0, *accumulate(map(len, readers))]
     cons_op = [*chain.from_iterable(readers)]
     sinks = {index[root] for root in map(graph.root, graph.outputs) if root in index}
@@ -232,12 +229,14 @@ class _Kind(NamedTuple):
 
 
 def _mode_arrays(kinds: Sequence[_Kind]) -> dict[str, Any]:
+    _, _, _, *columns, _ = zip(*kinds, strict=True) if kinds else [()] * len(_Kind._fields)
+    device, work, energy, resident = ([*chain.from_iterable(column)] for column in columns)
     return {
         "mode_ptr": [0, *accumulate([len(kind.device) for kind in kinds])],
-        "mode_device": [*chain.from_iterable([kind.device for kind in kinds])],
-        "mode_work": [*chain.from_iterable([kind.work for kind in kinds])],
-        "mode_energy": [*chain.from_iterable([kind.energy for kind in kinds])],
-        "mode_resident": [*chain.from_iterable([kind.resident for kind in kinds])],
+        "mode_device": device,
+        "mode_work": work,
+        "mode_energy": energy,
+        "mode_resident": resident,
     }
 
 
@@ -289,10 +288,12 @@ def _upward_ranks(kinds: Sequence[_Kind], data: dict[str, Any]) -> list[int]:
     for v in range(len(kinds) - 1, -1, -1):
         behind = 0
         for tensor in out_tensor[out_ptr[v] : out_ptr[v + 1]]:
-            behind = max(behind, longest[tensor])
+            if longest[tensor] > behind:  # noqa: PLR1730 (max takes longer than the rest)
+                behind = longest[tensor]
         rank = ranks[v] = kinds[v].effort + behind
         for tensor in in_tensor[in_ptr[v] : in_ptr[v + 1]]:
-            longest[tensor] = max(longest[tensor], rank)
+            if longest[tensor] < rank:  # noqa: PLR1730
+                longest[tensor] = rank
     return ranks
 
 

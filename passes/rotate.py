@@ -191,8 +191,8 @@ def protect_rotation(schedule: Schedule, buffers: Sequence[Buffer], protect: Pro
             if wait.reason == "reuse":
                 frame, user = divmod(wait.task, count)
                 lag = task.stage - schedule.tasks[user].stage + reach - frame
-                waits.append(replace(wait, task=user, lag=lag))
-        tasks.append(replace(task, waits=tuple(waits)))
+                waits.append(wait._replace(task=user, lag=lag))
+        tasks.append(task._replace(waits=tuple(waits)))
     if period < 1 or any(wait.lag < 0 for task in tasks for wait in task.waits):
         raise ValueError("a task would wait for a window to come")
     return tuple(tasks)
@@ -231,8 +231,7 @@ def _instance(task: Task, frame: int, schedule: Schedule, places: int) -> Task:
         source = frame + task.stage - wait.lag - schedule.tasks[wait.task].stage
         if source >= 0:
             waits.append(Wait(source * count + wait.task, wait.counts, wait.latency, wait.reason))
-    return replace(
-        task,
+    return task._replace(
         id=frame * count + task.id,
         start=task.start + shift,
         end=task.end + shift,

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain
 
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.graph import Operator
 from h4hc.ir.schedule import Schedule, Task, Wait
 from h4hc.ir.system import Simulated
-from h4hc.ir.target import Link
 from h4hc.passes.core import Problem
 from h4hc.passes.problem import used_links
 
@@ -46,9 +45,9 @@ def make_schedule(compilation: Compilation) -> Schedule:
     system = simulated.system
     latency, energy, _, _, _ = simulated.trace
     links = used_links(compilation.target, system.memories)
-    builder = _TaskBuilder(simulated, graph.operators, links)
-    tasks = tuple(builder.tasks())
-    queues: dict[str, list[int]] = {name: [] for name in (*system.devices, *builder.channels.values())}
+    channels = [[f"{link.name}.{number}" for number in range(link.channels)] for link in links]
+    tasks = tuple(_tasks(simulated, graph.operators, channels))
+    queues: dict[str, list[int]] = {name: [] for name in (*system.devices, *chain.from_iterable(channels))}
     work = dict.fromkeys(queues, 0)
     for task in tasks:
         queues[task.resource].append(task.id)
@@ -66,71 +65,23 @@ def make_schedule(compilation: Compilation) -> Schedule:
     )
 
 
-class _TaskBuilder:
-    """Makes tasks from the rows of a trace. A buffer, and the transfer that fills it, go by tensor * memories + memory."""
-
-    def __init__(self, simulated: Simulated, operators: tuple[Operator, ...], links: list[Link]) -> None:
-        self.operators = operators
-        self.system = simulated.system
-        self.tiles = simulated.tiles
-        self.data: dict[str, Any] = self.system.data
-        self.memories: int = self.data["memories"]
-        self.mode = [self.data["mode_ptr"][v] + mode for v, mode in enumerate(simulated.modes)]
-        self.device = [self.data["mode_device"][m] for m in self.mode]
-        self.memory = [self.data["dev_memory"][d] for d in self.device]
-        self.channels = {
-            (n, c): f"{link.name}.{c}" for n, link in enumerate(links) for c in range(link.channels)
-        }
-        self.counts = Problem(self.data).counts(simulated.tiles)
-        _, _, _, self.rows, buffers = simulated.trace
-        self.task_of = {row[0]: i for i, row in enumerate(self.rows) if row[1] < 0}
-        self.copy_of = {row[0] * self.memories + row[1]: i for i, row in enumerate(self.rows) if row[1] >= 0}
-        self.buffer_of = {row[0] * self.memories + row[1]: i for i, row in enumerate(buffers)}
-
-    def tasks(self) -> Iterator[Task]:
-        """All tasks, in the order of the trace."""
-        for number, (index, memory, channel, start, end) in enumerate(self.rows):
-            if memory < 0:
-                yield self._compute(number, index, start, end)
-            else:
-                yield self._transfer(number, index, memory, channel, start, end)
-
-    def _home(self, tensor: int) -> int:
-        producer = self.data["producer"][tensor]
-        home: int = self.data["io_memory"] if producer < 0 else self.memory[producer]
-        return home
-
-    def _compute(self, number: int, v: int, start: int, end: int) -> Task:
-        """The task of operator `v`."""
-        data, device, tiles, here = self.data, self.device[v], self.tiles[v], self.memory[v]
-        producers, memories, buffer_of = data["producer"], self.memories, self.buffer_of
-        reads, waits = [], []
-        for e in range(data["in_ptr"][v], data["in_ptr"][v + 1]):
-            tensor = data["in_tensor"][e]
-            producer, place = producers[tensor], tensor * memories + here
-            reads.append(buffer_of[place])
-            if (data["io_memory"] if producer < 0 else self.memory[producer]) != here:
-                waits.append(Wait(self.copy_of[place], self.counts[e], 0))
-            elif producer >= 0:
-                latency = data["handoff"] if self.device[producer] != device else 0
-                waits.append(Wait(self.task_of[producer], self.counts[e], latency))
-        outputs = data["out_tensor"][data["out_ptr"][v] : data["out_ptr"][v + 1]]
-        m = self.mode[v]
-        return Task(
-            number, "compute", self.system.devices[device], self.operators[v].name, "", start, end,
-            data["mode_work"][m] + (tiles - 1) * data["dev_overhead"][device], tiles, data["mode_energy"][m], 0,
-            tuple(waits), tuple(reads), tuple([buffer_of[t * memories + here] for t in outputs]),
-        )  # fmt: skip
-
-    def _transfer(self, number: int, tensor: int, memory: int, channel: int, start: int, end: int) -> Task:
-        """The task that copies `tensor` to `memory`."""
-        data, producer, home = self.data, self.data["producer"][tensor], self._home(tensor)
-        link = data["link_of"][home * self.memories + memory]
-        at, place = link * data["tensors"] + tensor, tensor * self.memories
-        tiles = 1 if producer < 0 else self.tiles[producer]
-        waits = () if producer < 0 else (Wait(self.task_of[producer], tuple(range(1, tiles + 1))),)
-        return Task(
-            number, "transfer", self.channels[link, channel], "", self.system.tensors[tensor], start, end,
-            data["xfer_work"][at] + (tiles - 1) * data["link_overhead"][link], tiles, data["xfer_energy"][at],
-            self.system.bytes[tensor], waits, (self.buffer_of[place + home],), (self.buffer_of[place + memory],),
-        )  # fmt: skip
+def _tasks(
+    simulated: Simulated, operators: tuple[Operator, ...], channels: list[list[str]]
+) -> Iterator[Task]:
+    """All tasks, in the order of the trace. `channels`: names by link."""
+    system, modes, tiles = simulated.system, simulated.modes, simulated.tiles
+    _, _, _, rows, buffers = simulated.trace
+    contents = Problem(system.data).contents(modes, tiles, rows, buffers, Wait(0, ()))
+    for number, (row, content) in enumerate(zip(rows, contents, strict=True)):
+        index, memory, channel, start, end = row
+        queue, work, pieces, energy, waits, reads, writes = content
+        if memory < 0:
+            yield Task(
+                number, "compute", system.devices[queue], operators[index].name, "", start, end, work, pieces,
+                energy, 0, waits, reads, writes,
+            )  # fmt: skip
+        else:
+            yield Task(
+                number, "transfer", channels[queue][channel], "", system.tensors[index], start, end, work, pieces,
+                energy, system.bytes[index], waits, reads, writes,
+            )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
 
 from h4hc.errors import InfeasibleError
 from h4hc.ir.compilation import OBJECTIVES, Compilation
@@ -22,6 +23,7 @@ from h4hc.passes.memory import overflowing, oversized
 from h4hc.passes.plans import Plan, Score
 from h4hc.passes.problem import build_system, with_spills
 from h4hc.passes.room import with_room
+from h4hc.passes.roomy import minding_room
 from h4hc.passes.seeds import EDP, ENERGY, INTERVAL, LATENCY, LOAD, Seeder, distinct
 from h4hc.passes.squeeze import alternatives, shortage
 
@@ -72,21 +74,29 @@ class Searcher:
         self.evaluations = int(EVALUATIONS[options.effort] * times)
         if options.evaluations is not None:
             self.evaluations = options.evaluations
-        rows = self.base.data["rows"]
-        self.tilings = [[min(tiles, r) for r in rows] for tiles in ((1,) if whole else _TILE_SEEDS)]
         self.found: list[Plan] = []  # every plan that a search ended with
         self.seeded = True  # whether searches set out from more than the plans that are known
         self._spill(oversized(self.base, compilation.target))
 
+    @cached_property
+    def tilings(self) -> list[list[int]]:
+        """The tile counts that seeds are tried with."""
+        rows = self.base.data["rows"]
+        return [[min(tiles, r) for r in rows] for tiles in ((1,) if self.whole else _TILE_SEEDS)]
+
     def _spill(self, spilled: frozenset[tuple[str, str]]) -> None:
         self.spilled = spilled
         self.system = self.spilled_system(spilled)
-        self.problem = Problem(self.system.data)
+        vars(self).pop("problem", None)
         self.with_copies: Searcher | None = None
         if offers_choice(self.system):
             self.with_copies = copy(self)
             self.system = without_copies(self.system)
-            self.problem = Problem(self.system.data)
+
+    @cached_property
+    def problem(self) -> Problem:
+        """`system` in the form of the compiled core."""
+        return Problem(self.system.data)
 
     def spilled_system(self, spilled: frozenset[tuple[str, str]]) -> System:
         """The problem with these buffers in backing memory."""
@@ -116,19 +126,25 @@ class Searcher:
         What a plan spills is not known before it is there: as long as that helps, the search goes on with those buffers
         spilled from the start.
         """
+        effort = self.compilation.options.effort
         parts = [self.rescored(p) for p in self._of_factors(mask, warm, evaluations)]
         plan = self._search(mask, [*warm, *parts], evaluations)
         self.found += [*([plan] if plan else []), *parts]
         plan = min([*([plan] if plan else []), *parts], key=lambda plan: plan.score, default=None)
-        for _ in range(_SPILL_ROUNDS[self.compilation.options.effort]):
-            if plan is None or plan.spilled == self.spilled:
+        if plan is None:
+            return None
+        first = plan
+        for _ in range(_SPILL_ROUNDS[effort]):
+            if plan.spilled == self.spilled:
                 break
             again = self.spilling(plan.spilled)._search(mask, [plan], evaluations // 2)
             if again is None or again.score >= plan.score:
                 break
             plan = again
             self.found.append(plan)
-        return plan
+        starts = [first] if effort == "fast" or first is plan else [first, plan]
+        roomy = [minding_room(self, mask, start, evaluations) for start in starts]
+        return min([plan, *roomy], key=lambda plan: plan.score)
 
     def follow(self, parent: Compilation) -> Plan | None:
         """The best plan found near the placement of `parent`; None if that does not fit this model."""
@@ -368,7 +384,7 @@ class Searcher:
             )
             if not more:
                 score = self.score(modes, tiles, problem, order)
-                return Plan(system, modes, tiles, score, spilled, order)
+                return Plan(system, modes, tiles, score, spilled, order, trace)
             spilled |= more
             system = self.spilled_system(spilled)
             problem = Problem(system.data)

@@ -10,10 +10,9 @@ Buffers that share so form a block, which is placed as one. A block is of one ki
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from h4hc.ir.schedule import Buffer, Task
 from h4hc.ir.system import System, TaskRow
 
 
@@ -36,11 +35,11 @@ class Course(NamedTuple):
     moved: dict[tuple[int, int], int]
 
 
-class Place(NamedTuple):
-    """The buffer that stands for a block, and bytes from its beginning."""
+class Places(NamedTuple):
+    """Per buffer the one that stands for its block, and bytes from the beginning of that."""
 
-    block: int
-    offset: int
+    block: list[int]
+    offset: list[int]
 
 
 def memories_of(system: System, modes: Sequence[int]) -> list[int]:
@@ -65,33 +64,40 @@ def course_of(system: System, modes: Sequence[int], rows: Sequence[TaskRow]) -> 
 
 def places(
     system: System, course: Course, buffers: Sequence[Lifetime], stores: Sequence[object] | None = None
-) -> list[Place]:
-    """Per buffer its block and where it lies in it. `stores`: where buffers really are, if not in their memory."""
-    found = [Place(i, 0) for i in range(len(buffers))]
+) -> Places:
+    """Where each buffer lies in its block. `stores`: where buffers really are, if not in their memory."""
+    found = Places([*range(len(buffers))], [0] * len(buffers))
     if not system.parts and not system.overwrites:
         return found
-    number = {(buffer.tensor, buffer.memory): i for i, buffer in enumerate(buffers)}
-    inside: dict[int, Place] = {}
+    number = _numbers(system, buffers)
+    inside: dict[int, tuple[int, int]] = {}  # the next larger buffer, and bytes from its beginning
     for v, part, whole, offset in system.parts:
-        here = course.memory[v]
-        if (part, here) in number and (whole, here) in number:
-            inside[number[part, here]] = Place(number[whole, here], offset)
-    joined = {*inside, *(place.block for place in inside.values())}
+        i, j = number(part, course.memory[v]), number(whole, course.memory[v])
+        if i >= 0 and j >= 0:
+            inside[i] = j, offset
+    joined = {*inside, *(outer for outer, _ in inside.values())}
     spent: set[int] = set()
     for v, old, new in system.overwrites:
-        i, j = number.get((old, course.memory[v]), -1), number.get((new, course.memory[v]), -1)
+        i, j = number(old, course.memory[v]), number(new, course.memory[v])
         if i < 0 or j < 0 or i in joined or j in joined or i in spent or j in inside:
             continue
         if (stores is None or stores[i] == stores[j]) and _dies(system, course, v, buffers[i], buffers[j]):
-            inside[j] = Place(i, 0)
+            inside[j] = i, 0
             spent.add(i)
     for i in inside:
         block, offset = i, 0
         while block in inside:
             block, step = inside[block]
             offset += step
-        found[i] = Place(block, offset)
+        found.block[i], found.offset[i] = block, offset
     return found
+
+
+def _numbers(system: System, buffers: Sequence[Lifetime]) -> Callable[[int, int], int]:
+    """The number of the buffer of a tensor in a memory, -1 if there is none."""
+    memories: int = system.data["memories"]
+    known = {tensor * memories + memory: i for i, (tensor, memory, _, _, _) in enumerate(buffers)}
+    return lambda tensor, memory: known.get(tensor * memories + memory, -1)
 
 
 def _dies(system: System, course: Course, v: int, old: Lifetime, new: Lifetime) -> bool:
@@ -116,17 +122,22 @@ def _dies(system: System, course: Course, v: int, old: Lifetime, new: Lifetime) 
     )
 
 
-def merged(buffers: Sequence[Lifetime], where: Sequence[Place]) -> tuple[list[int], list[Lifetime]]:
+def merged(buffers: Sequence[Lifetime], where: Places) -> tuple[list[int], list[Lifetime]]:
     """The buffers that stand for blocks, by number, and for each the lifetime of the block."""
-    span: dict[int, Lifetime] = {}
-    for i, (buffer, place) in enumerate(zip(buffers, where, strict=True)):
-        block = place[0]
-        known = span.get(block) or (buffer if block == i else buffers[block])
-        if known is not buffer and (buffer.start < known.start or buffer.end > known.end):
-            start, end = min(known.start, buffer.start), max(known.end, buffer.end)
-            known = Lifetime(known.tensor, known.memory, start, end, known.bytes)
-        span[block] = known
-    return list(span), list(span.values())
+    span = {block: buffers[block] for block in where.block}
+    for i, block in enumerate(where.block):
+        if block != i:
+            span[block] = _covering(span[block], buffers[i])
+    return [*span], [*span.values()]
+
+
+def _covering(outer: Lifetime, inner: Lifetime) -> Lifetime:
+    """`outer`, living at least as long as `inner`."""
+    tensor, memory, start, end, size = outer
+    _, _, begin, finish, _ = inner
+    if start <= begin and finish <= end:
+        return outer
+    return Lifetime(tensor, memory, min(start, begin), max(end, finish), size)
 
 
 def widened(system: System, course: Course, buffers: Sequence[Lifetime]) -> list[Lifetime]:
@@ -134,12 +145,12 @@ def widened(system: System, course: Course, buffers: Sequence[Lifetime]) -> list
     result = list(buffers)
     if not system.parts:
         return result
-    number = {(buffer.tensor, buffer.memory): i for i, buffer in enumerate(buffers)}
+    number = _numbers(system, buffers)
     for v, part, whole, _ in system.parts:
-        i, j = number.get((part, course.memory[v])), number.get((whole, course.memory[v]))
-        if i is not None and j is not None:
+        i, j = number(part, course.memory[v]), number(whole, course.memory[v])
+        if i >= 0 and j >= 0:
             inner, outer = result[i], result[j]
-            result[j] = outer._replace(start=min(inner.start, outer.start), end=max(inner.end, outer.end))
+            result[j] = _covering(outer, inner)
     return result
 
 
@@ -156,70 +167,3 @@ def family(system: System, tensor: int) -> list[int]:
                 found[other] = None
                 waiting.append(other)
     return list(found)
-
-
-def written_by(task: Task, buffers: Sequence[Buffer]) -> tuple[int, ...]:
-    """What `task` writes. Nothing, if its results lie in what it reads or the other way round: they are there already."""
-    for old in task.reads:
-        for new in task.writes:
-            if _inner(buffers[old], buffers[new]):
-                return ()
-    return task.writes
-
-
-def users_of(
-    tasks: Sequence[Task], written: Sequence[tuple[int, ...]], buffers: Sequence[Buffer]
-) -> list[list[int]]:
-    """Per buffer that is written, the tasks that must be done with its addresses before others take them over.
-
-    Those are its own users, and those of the buffers inside it or around it; but not the writer of what is
-    overwritten: the data waits of the task that does so order the two, tile by tile.
-    """
-    own: list[list[int]] = [[] for _ in buffers]
-    joined: dict[int, list[int]] = {}
-    replaced = set()
-    for task in tasks:
-        for new in task.writes:
-            for old in task.reads:
-                if _same_place(buffers[old], buffers[new]):
-                    replaced.add(old)
-    for task, writes in zip(tasks, written, strict=True):
-        number = task.id
-        for buffer in task.reads:
-            if buffer not in writes or buffer not in replaced:
-                own[buffer].append(number)
-        for buffer in task.writes:
-            if buffer not in replaced or buffer not in writes:
-                own[buffer].append(number)
-        if task.writes and not writes:  # it joins or divides
-            for a in task.reads:
-                for b in task.writes:
-                    if _inner(buffers[a], buffers[b]):
-                        joined.setdefault(a, []).append(b)
-                        joined.setdefault(b, []).append(a)
-    if not joined:
-        return own
-    real = {buffer for writes in written for buffer in writes}
-    found = [users if b in real or b not in joined else [] for b, users in enumerate(own)]
-    for b in real.intersection(joined):
-        members, waiting = {b}, [b]
-        while waiting:
-            for other in joined.get(waiting.pop(), ()):
-                if other not in members and _touch(buffers[other], buffers[b]):
-                    members.add(other)
-                    waiting.append(other)
-        found[b] = sorted({user for member in members for user in own[member]})
-    return found
-
-
-def _inner(a: Buffer, b: Buffer) -> bool:
-    """Whether one of the two lies inside the other and is not just all of it."""
-    return a.memory == b.memory and _touch(a, b) and not _same_place(a, b)
-
-
-def _same_place(a: Buffer, b: Buffer) -> bool:
-    return a.memory == b.memory and a.offset == b.offset and a.bytes == b.bytes and a.bytes > 0
-
-
-def _touch(a: Buffer, b: Buffer) -> bool:
-    return a.memory == b.memory and a.offset < b.offset + b.bytes and b.offset < a.offset + a.bytes

@@ -21,13 +21,13 @@ later. With one frame in flight all stages and lags are 0, and a frame begins wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 TICK_SECONDS = 1e-9
 WEIGHT_LOAD = "weight_load"
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """`counts[k]` tiles of task `task` must be finished, `latency` ticks ago, before tile k starts.
 
     `reason`: ``data`` (the tile reads what the awaited tiles wrote) or ``reuse`` (the tile writes
@@ -42,8 +42,7 @@ class Wait:
     lag: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Buffer:
+class Buffer(NamedTuple):
     """`bytes` at `offset` in `memory`, holding `tensor` (a root) from tick `start` to tick `end`.
 
     Consecutive frames use `copies` such places, `stride` bytes apart, in turn. A buffer of weights holds no tensor,
@@ -62,8 +61,7 @@ class Buffer:
     weights: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One entry of a queue. `reads` and `writes` are buffer ids.
 
     `kind`: ``compute`` (`operator` is set), ``transfer`` (`tensor`, the root tensor moved, is set) or ``weight_load`` (of
@@ -86,13 +84,6 @@ class Task:
     reads: tuple[int, ...]
     writes: tuple[int, ...]
     stage: int = 0
-
-    def awaiting(self, waits: tuple[Wait, ...]) -> Task:
-        """This task with other `waits`."""
-        return Task(
-            self.id, self.kind, self.resource, self.operator, self.tensor, self.start, self.end, self.work,
-            self.tiles, self.energy, self.bytes, waits, self.reads, self.writes, self.stage,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

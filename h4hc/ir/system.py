@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from h4hc.ir.cost import Cost
+from h4hc.ir.schedule import Wait
 
 # One schedule: latency, dynamic energy, bit mask of used devices, the tasks in the order they were scheduled, the
 # buffers. A compute task is (operator, -1, -1, start, end), a transfer (tensor, memory, channel, start, end), a
@@ -14,6 +15,9 @@ from h4hc.ir.cost import Cost
 TaskRow = tuple[int, int, int, int, int]
 LifetimeRow = tuple[int, int, int, int]
 Trace = tuple[int, int, int, list[TaskRow], list[LifetimeRow]]
+# What a task does: device (a transfer: link), work in ticks, tiles, energy in picojoules, waits, and the numbers of the
+# buffers that it reads and writes.
+Content = tuple[int, int, int, int, tuple[Wait, ...], tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from h4hc.passes.core.fetching import Line
-    from h4hc.passes.core.packing import first_fit, lower_peak, pack_within, peak_bytes, reuse_waits
+    from h4hc.passes.core.packing import first_fit, lower_peak, pack_within, peak_bytes
     from h4hc.passes.core.reference import Problem
+    from h4hc.passes.core.reuse import reuse_waits
 
     COMPILED = True
 else:
@@ -28,8 +29,9 @@ else:
         COMPILED = True
     except ImportError:
         from h4hc.passes.core.fetching import Line
-        from h4hc.passes.core.packing import first_fit, lower_peak, pack_within, peak_bytes, reuse_waits
+        from h4hc.passes.core.packing import first_fit, lower_peak, pack_within, peak_bytes
         from h4hc.passes.core.reference import Problem
+        from h4hc.passes.core.reuse import reuse_waits
 
         COMPILED = False
 

@@ -8,6 +8,7 @@ link alone takes longer than that is passed over before it is simulated.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from h4hc.passes.core.climbing import Mover
@@ -16,7 +17,7 @@ DRAWS = 16  # moves drawn per evaluation: some change nothing, or only give the 
 HISTORY = 30
 
 Score = tuple[float, float, float]
-Rating = Callable[[Sequence[int], Sequence[int]], Score]
+Rating = Callable[[Sequence[int], Sequence[int], float], Score]
 
 
 def balance(
@@ -26,10 +27,16 @@ def balance(
     evaluations: int,
     mover: Mover,
     rate: Rating,
+    keep: Callable[[bool], None] = lambda _: None,
 ) -> tuple[list[int], list[int]]:
-    """The best placement found from the given one, with `rate` no less than the work of the busiest device or link."""
+    """The best placement found from the given one, with `rate` no less than the work of the busiest device or link.
+
+    `rate` gets the largest score that counts (its second number), above which it may leave something out. `keep` is told
+    that the search goes on from what was rated last, and whether it is the best so far.
+    """
     mode, tile = list(modes), list(tiles)
-    current = least = rate(mode, tile)
+    current = least = rate(mode, tile, inf)
+    keep(True)
     at = best = list(mode), list(tile)
     past = [current] * HISTORY
     mover.fill_resident(mode)
@@ -42,10 +49,11 @@ def balance(
         limit = max(past[done % HISTORY], current)
         accepted = limit[0] > 0 or busiest(data, mode, tile) <= limit[1]
         if accepted:
-            score = rate(mode, tile)
+            score = rate(mode, tile, inf if limit[0] > 0 else limit[1])
             accepted = score <= limit
             if accepted:
                 current, at = score, (list(mode), list(tile))
+                keep(score <= least)
                 if score <= least:
                     least, best = score, at
             past[done % HISTORY] = current

@@ -32,7 +32,9 @@ class Steady:
     overflow: float = 0.0  # price of bytes without room, in ticks
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
+    """A task in the list that every window runs."""
+
     moment: int
     position: int
     task: int
@@ -45,18 +47,18 @@ class _Entry(NamedTuple):
 def steady(data: Mapping[str, Any], modes: Sequence[int], tiles: Sequence[int], window: int) -> Steady:
     """What the closed loop with `window` frames in flight settles into."""
     frame, period, busiest = _closed_loop(data, modes, tiles, window)
-    offsets, starts = _offsets(data, frame), _starts(frame)
+    starts = _starts(frame)
+    offsets = offsets_of(data, frame, starts)
     latency = frame.latency - min(starts.values(), default=frame.latency)
     period = max(period, -(-latency // window))
     found = Steady(offsets, period, latency, busiest, busiest)
     if period < 1:
         return found
-    entries = _entries(data, frame, offsets, period)
-    grown, ends = _growth(data, frame, entries, window)
+    entries = list_entries(data, frame, offsets, period)
+    grown, ends = growth(data, frame, entries, window)
     interval, price = max(busiest, grown), 0.0
     if "mem_limit" in data:
-        runs = {e.task: Run(ends[e.task][0] - e.work // e.tiles, ends[e.task][-1], e.stage) for e in entries}
-        price = Window(data, frame, runs, interval).overflow()
+        price = Window(data, frame, runs_of(entries, ends), interval).overflow()
     return Steady(offsets, period, latency, busiest, interval, price)
 
 
@@ -95,26 +97,30 @@ def _closed_loop(
     return first, 0, first.busiest
 
 
-def _offsets(data: Mapping[str, Any], frame: Simulation) -> dict[int, int]:
-    """When the tasks start, none before what it reads from, counted from the first one."""
+def offsets_of(data: Mapping[str, Any], frame: Simulation, starts: Mapping[int, int]) -> dict[int, int]:
+    """When the tasks start, none before what it reads from, counted from the first one.
+
+    A transfer of which that is not known starts when the first tile is made.
+    """
     offsets: dict[int, int] = {}
     made: dict[int, list[int]] = {}
     for x in sorted(frame.transfers):
         made.setdefault(data["producer"][x // frame.nm], []).append(x)
     for x in made.get(-1, ()):
-        offsets[frame.n + x] = frame.transfers[x][1]
+        offsets[frame.n + x] = starts.get(frame.n + x, 0)
     for v in range(frame.n):
         sources = [frame.source_of(e, v) for e in range(data["in_ptr"][v], data["in_ptr"][v + 1])]
-        offsets[v] = max([frame.op_start[v], *(offsets[c] for c in sources if c >= 0)])
+        offsets[v] = max([starts[v], *(offsets[c] for c in sources if c >= 0)])
         for x in made.get(v, ()):
-            offsets[frame.n + x] = max(frame.transfers[x][1], offsets[v])
+            chunk = offsets[v] + frame.operator_work(v) // frame.tiles[v]
+            offsets[frame.n + x] = max(starts.get(frame.n + x, chunk), offsets[v])
     least = min(offsets.values(), default=0)
     return {c: offset - least for c, offset in offsets.items()}
 
 
-def _entries(
+def list_entries(
     data: Mapping[str, Any], frame: Simulation, offsets: Mapping[int, int], period: int
-) -> list[_Entry]:
+) -> list[Entry]:
     """The list that every window runs, in order."""
     entries = []
     for c, offset in offsets.items():
@@ -126,12 +132,12 @@ def _entries(
             tiles = 1 if producer < 0 else frame.tiles[producer]
             link, work = frame.transfer_work(c - frame.n)
             position, queue = 2 * producer + 1, (link, frame.transfers[c - frame.n][2])
-        entries.append(_Entry(offset % period, position, c, offset // period, queue, tiles, work))
+        entries.append(Entry(offset % period, position, c, offset // period, queue, tiles, work))
     return sorted(entries, key=lambda entry: entry[:3])
 
 
-def _growth(
-    data: Mapping[str, Any], frame: Simulation, entries: Sequence[_Entry], flying: int
+def growth(
+    data: Mapping[str, Any], frame: Simulation, entries: Sequence[Entry], flying: int
 ) -> tuple[int, dict[int, list[int]]]:
     """By how much later a window ends than the one before, and when the tiles of its tasks end in the last one.
 
@@ -165,8 +171,13 @@ def _growth(
     return -(-(end - early) // MEASURED), history[-1]
 
 
+def runs_of(entries: Sequence[Entry], ends: Mapping[int, Sequence[int]]) -> dict[int, Run]:
+    """When the tasks ran in the window whose tiles ended at `ends`."""
+    return {e.task: Run(ends[e.task][0] - e.work // e.tiles, ends[e.task][-1], e.stage) for e in entries}
+
+
 def _waits(
-    data: Mapping[str, Any], frame: Simulation, entry: _Entry, stage: Mapping[int, int]
+    data: Mapping[str, Any], frame: Simulation, entry: Entry, stage: Mapping[int, int]
 ) -> list[tuple[int, int, int, list[int]]]:
     """(awaited task, windows ago, latency, tiles to wait for by tile)."""
     c = entry.task

@@ -1,4 +1,4 @@
-"""Addresses and the order of those who share them. Python twin of native/."""
+"""Addresses. Python twin of native/memory.c."""
 
 from __future__ import annotations
 
@@ -149,66 +149,3 @@ def peak_bytes(starts: Sequence[int], ends: Sequence[int], sizes: Sequence[int])
         if live > best:
             best, at = live, tick
     return best, at
-
-
-def reuse_waits(
-    start: Sequence[int],
-    end: Sequence[int],
-    queue: Sequence[int],
-    place: Sequence[int],
-    wait_ptr: Sequence[int],
-    wait_task: Sequence[int],
-    wait_done: Sequence[int],
-    write_ptr: Sequence[int],
-    write: Sequence[int],
-    touch_ptr: Sequence[int],
-    touch: Sequence[int],
-    memory: Sequence[int],
-    offset: Sequence[int],
-    size: Sequence[int],
-    born: Sequence[int],
-    died: Sequence[int],
-) -> list[tuple[int, int]]:
-    """(writer, user) pairs: the writer of a buffer must wait for a last user of the addresses it takes over.
-
-    Per task: planned start and end, queue and place in it, its waits (`wait_done`: 1 if the awaited task has finished, 0
-    if it has only started, -1 if neither is certain), the buffers it writes. Per buffer: the tasks that
-    touch it, memory, offset, size, lifetime. Pairs that queue order and waits imply are left out; a vector clock
-    per task counts how many tasks of each queue have certainly finished when it starts.
-    """
-    queues = max(queue, default=0) + 1
-    ranking = sorted(range(len(memory)), key=lambda b: (born[b], died[b], b))
-    position = {b: i for i, b in enumerate(ranking)}
-    clocks: dict[int, list[int]] = {}
-    last: list[int | None] = [None] * queues
-    pairs = []
-    for t in sorted(range(len(start)), key=lambda i: (start[i], end[i], i)):
-        before = last[queue[t]]
-        now = list(clocks[before]) if before is not None else [0] * queues
-        now[queue[t]] = place[t]
-        last[queue[t]] = t
-        for w in range(wait_ptr[t], wait_ptr[t + 1]):
-            if wait_done[w] >= 0:
-                _join(now, clocks[wait_task[w]])
-            if wait_done[w] == 1:
-                u = wait_task[w]
-                now[queue[u]] = max(now[queue[u]], place[u] + 1)
-        users: set[int] = set()
-        for b in write[write_ptr[t] : write_ptr[t + 1]]:
-            low, high = offset[b], offset[b] + size[b]
-            for o in ranking[: position[b]]:
-                if memory[o] == memory[b] and offset[o] < high and low < offset[o] + size[o]:
-                    users.update(touch[touch_ptr[o] : touch_ptr[o + 1]])
-        users.discard(t)
-        for u in sorted(users, key=lambda user: (-end[user], user)):
-            if now[queue[u]] <= place[u]:
-                _join(now, clocks[u])
-                now[queue[u]] = max(now[queue[u]], place[u] + 1)
-                pairs.append((t, u))
-        clocks[t] = now
-    return pairs
-
-
-def _join(clock: list[int], other: Sequence[int]) -> None:
-    for k, value in enumerate(other):
-        clock[k] = max(clock[k], value)

@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from h4hc.ir.system import Trace
+from h4hc.ir.schedule import Wait
+from h4hc.ir.system import Content, LifetimeRow, TaskRow, Trace
 from h4hc.passes.core.balancing import balance
 from h4hc.passes.core.climbing import Mover
+from h4hc.passes.core.contents import Contents
 from h4hc.passes.core.cutting import Weights, cut, cut_within
 from h4hc.passes.core.filling import knapsack
 from h4hc.passes.core.frames import steady
-from h4hc.passes.core.simulation import Simulation, tiles_needed
+from h4hc.passes.core.room import overflow_alone
+from h4hc.passes.core.simulation import Simulation
+from h4hc.passes.core.tuning import Shifter, Tuned, Tuning
 
 MAX_TILES = 16
 MAX_FRAMES = 64
@@ -55,7 +59,8 @@ class Problem:
         Objectives: 0 latency, 1 energy, 2 energy-delay product; 3 the initiation interval of the periodic schedule that
         `frames` frames in flight settle into (see frames.py; `order` does not count); 4 what that would be about: the work
         of the busiest device or channel and one share in `frames` of the latency of one frame. `budget` in ticks, 0 for
-        none. `order`: see `trace`.
+        none. `order`: see `trace`. With one frame in flight, what the memories have no room for counts as ticks of the
+        latency for objectives 0 to 2, if the problem knows its memories (see room.py).
         """
         if not 1 <= frames <= MAX_FRAMES:
             raise ValueError("1 to 64 frames may be in flight")
@@ -68,6 +73,8 @@ class Problem:
         late, latency = self._late(simulation.latency, budget), float(simulation.latency)
         if objective == LOAD:
             return late, float(simulation.busiest) + latency / float(frames), latency
+        if frames == 1 and "mem_limit" in self.d:
+            latency += overflow_alone(self.d, simulation)
         watts = 0.0
         for device in range(self.nd):
             if simulation.used >> device & 1:
@@ -110,16 +117,16 @@ class Problem:
         tasks = self.n + self.d["tensors"] * self.d["memories"]
         return found.period, [found.offsets.get(c, -1) for c in range(tasks)]
 
-    def counts(self, tiles: Sequence[int]) -> list[tuple[int, ...]]:
-        """Per input of every operator: how many tiles of its source each tile of the operator waits for."""
-        d = self.d
-        result = []
-        for v in range(self.n):
-            for e in range(d["in_ptr"][v], d["in_ptr"][v + 1]):
-                u = d["producer"][d["in_tensor"][e]]
-                made = 1 if u < 0 else tiles[u]
-                result.append(tuple(tiles_needed(d, e, v, u, k, tiles[v], made) for k in range(tiles[v])))
-        return result
+    def contents(
+        self,
+        modes: Sequence[int],
+        tiles: Sequence[int],
+        rows: Sequence[TaskRow],
+        buffers: Sequence[LifetimeRow],
+        wait: Wait,
+    ) -> list[Content]:
+        """What each task does whose row a trace of this placement has (see contents.py)."""
+        return Contents(self.d, modes, tiles, rows, buffers, wait).all()
 
     def prefer(self, device: int, mask: int) -> list[int] | None:
         """Every operator on `device` where it runs, else on the fastest other device of `mask`.
@@ -206,7 +213,39 @@ class Problem:
         if objective not in (INTERVAL, LOAD):
             raise ValueError("only several frames in flight are balanced")
 
-        def rate(modes: Sequence[int], tiles: Sequence[int]) -> Score:
+        def rate(modes: Sequence[int], tiles: Sequence[int], _: float) -> Score:
             return self.score(modes, tiles, objective, budget, None, frames)
 
         return balance(self.d, modes, tiles, evaluations, Mover(self.d, mask, seed), rate)
+
+    def tune(
+        self,
+        modes: Sequence[int],
+        tiles: Sequence[int],
+        period: int,
+        starts: Sequence[int],
+        evaluations: int,
+        seed: int,
+        mask: int,
+        budget: int,
+        frames: int,
+    ) -> tuple[list[int], list[int], int, list[int]]:
+        """Local search for objective 3 that keeps the order of the tasks (see tuning.py), which is that of `starts`.
+
+        The best modes and tile counts. `period` and `starts`, and what comes with the result: as `steady` returns them.
+        """
+        if not 1 <= frames <= MAX_FRAMES:
+            raise ValueError("1 to 64 frames may be in flight")
+        known = {c: start for c, start in enumerate(starts) if start >= 0}
+        if any(v not in known for v in range(self.n)):
+            raise ValueError("an operator has no start")
+        tuning = Tuning(self.d, modes, tiles, Tuned(known, period), frames)
+
+        def rate(modes: Sequence[int], tiles: Sequence[int], limit: float) -> Score:
+            interval, price, latency = tuning.rate(modes, tiles, limit)
+            return self._late(latency, budget), float(interval) + price, float(latency)
+
+        mover = Shifter(self.d, mask, seed, tuning)
+        mode, tile = balance(self.d, modes, tiles, evaluations, mover, rate, tuning.keep)
+        tasks = self.n + self.d["tensors"] * self.d["memories"]
+        return mode, tile, tuning.best.interval, [tuning.best.starts.get(c, -1) for c in range(tasks)]

@@ -1,4 +1,4 @@
-"""What a periodic schedule needs of the memories beyond what they hold: Python twin of native/room.c.
+"""What a schedule, periodic or of one frame, needs of the memories beyond what they hold: Python twin of native/room.c.
 
 From one window of the steady state follows how long every buffer holds data. One that outlives the interval has several
 places, which are never free for others; the others live for an arc of it. A result that may be written over an input that
@@ -24,12 +24,13 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One window: what ran, when the frame that it begins begins and ends."""
+    """One window: what ran, when the frame that it begins begins and ends; `alone`: there is no other frame."""
 
     data: Mapping[str, Any]
     frame: Simulation
     runs: Mapping[int, Run]
     interval: int
+    alone: bool = False
 
     @property
     def begin(self) -> int:
@@ -53,8 +54,9 @@ class Window:
                 if task is None or not size:
                     continue
                 start, length = self._lifetime(tensor, memory, task)
-                if task < 0 or length >= self.interval:
-                    whole += size * (-(-length // self.interval) + (task < 0))
+                given = task < 0 and not self.alone
+                if given or length >= self.interval:
+                    whole += size * (-(-length // self.interval) + given)
                     continue
                 start %= self.interval
                 if start + length > self.interval:
@@ -113,5 +115,15 @@ class Window:
         stage = self.runs[task].stage if task >= 0 else 0
         ends = [self.runs[c].end + (self.runs[c].stage - stage) * self.interval for c in users]
         if data["sink"][tensor] and memory == data["io_memory"]:
-            ends.append(self.end - stage * self.interval + self.interval)
+            ends.append(self.end - stage * self.interval + (0 if self.alone else self.interval))
         return max([end, *ends])
+
+
+def overflow_alone(data: Mapping[str, Any], frame: Simulation) -> float:
+    """The price of the bytes that no memory has room for in a frame by itself."""
+    runs = {}
+    for c in frame.order:
+        ends = frame.op_tiles[c] if c < frame.n else frame.transfers[c - frame.n][0]
+        work = frame.operator_work(c) if c < frame.n else frame.transfer_work(c - frame.n)[1]
+        runs[c] = Run(ends[0] - work // len(ends), ends[-1], 0)
+    return Window(data, frame, runs, max(1, frame.latency), alone=True).overflow() if runs else 0.0

@@ -19,6 +19,8 @@ from h4hc.passes.exact.solver import math_opt
 _NODES = 4000  # of the search tree: a limit that no machine changes
 _HULL_POINTS = 40
 _INFINITE = 1e300
+# Bits of a time in a constraint: with 30 HiGHS was seen to return a wrong optimum, with 31 to fail.
+_LARGEST = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Program:
         for tensor in range(data["tensors"]):
             self._tensor(tensor)
         self._capacity()
+        self.peak_unit = unit_of(data)
         self.peak = self._peak()
 
     def _operator(self, v: int) -> None:
@@ -111,18 +114,20 @@ class Program:
         return [(pointers[v] + m, x) for v, modes in enumerate(self.choice) for m, x in modes.items()]
 
     def _peak(self) -> Any:
-        """A variable that is no less than the work of any device or, per channel, of any link."""
-        data = self.data
+        """A variable, in `peak_unit` ticks, that is no less than the work of any device or, per channel, of any link."""
+        data, unit = self.data, self.peak_unit
         peak = self.model.add_variable(lb=0.0)
         for device in range(data["devices"]):
             work = [
-                data["mode_work"][m] * x for m, x in self._variables() if data["mode_device"][m] == device
+                data["mode_work"][m] / unit * x
+                for m, x in self._variables()
+                if data["mode_device"][m] == device
             ]
             if work:
                 self.model.add_linear_constraint(self.mathopt.fast_sum(work) - peak <= 0)
         for link, channels in enumerate(data["link_channels"]):
             work = [
-                data["xfer_work"][link * data["tensors"] + tensor] * copy
+                data["xfer_work"][link * data["tensors"] + tensor] / unit * copy
                 for copy, other, tensor in self.copies
                 if other == link
             ]
@@ -145,16 +150,17 @@ class Program:
 
     def least_peak(self) -> Placement:
         """The placement whose busiest device or channel has the least work: no initiation interval is below."""
-        found = self._solve(self.peak)
+        found = self._solve(self.peak, self.peak_unit)
         return Placement(found.modes, busiest(self.data, found.modes) if found.modes else 0, found.bound)
 
-    def _solve(self, objective: Any) -> Placement:
+    def _solve(self, objective: Any, unit: int = 1) -> Placement:
+        """The least `objective`, which counts in `unit`s."""
         mathopt = self.mathopt
         self.model.minimize(objective)
         limit = None if self.seconds is None else timedelta(seconds=self.seconds)
         parameters = mathopt.SolveParameters(
             time_limit=limit, node_limit=_NODES, random_seed=1, relative_gap_tolerance=0.0,
-            absolute_gap_tolerance=0.25,
+            absolute_gap_tolerance=0.25 / unit,
         )  # fmt: skip
         try:
             result = mathopt.solve(self.model, mathopt.SolverType.HIGHS, params=parameters)
@@ -163,13 +169,19 @@ class Program:
             if "HighsModelStatus" not in f"{error} {error.__context__}":
                 raise
             result = mathopt.solve(self.model, mathopt.SolverType.GSCIP, params=parameters)
-        bound = result.termination.objective_bounds.dual_bound
+        bound = unit * result.termination.objective_bounds.dual_bound
         least = ceil(bound - max(1e-6, 1e-9 * abs(bound))) if abs(bound) < _INFINITE else 0
         if not result.has_primal_feasible_solution():
             return Placement((), 0, least)
         values = result.variable_values()
         modes = tuple([max(row, key=lambda m: values[row[m]]) for row in self.choice])
         return Placement(modes, 0, least)
+
+
+def unit_of(data: Mapping[str, Any]) -> int:
+    """Ticks, a power of two, in which the times of `data` are numbers that the solver can do with."""
+    longest: int = max([*data["mode_work"], *data["xfer_work"]], default=0)
+    return 1 << max(0, longest.bit_length() - _LARGEST)
 
 
 def moved(data: Mapping[str, Any], modes: Sequence[int]) -> list[tuple[int, int]]:

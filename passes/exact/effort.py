@@ -7,9 +7,11 @@ Rules:
    candidates, the first with its order of tasks.
 2. Local search goes on from every candidate in several tile counts, with a budget in schedules; the better half is
    searched on until one is left.
-3. If the best schedule spills buffers, the search goes on from it with those buffers spilled from the start.
+3. If the best schedule spills buffers, the search goes on from it with those buffers spilled from the start, and with
+   half of the budget in a problem that knows the memories (h4hc.passes.roomy).
 4. A claim says what was proved and how. Optima hold for buffers that are spilled because they alone exceed their memory;
-   to spill more only makes schedules slower, so that as bounds they hold for all.
+   to spill more only makes schedules slower, so that as bounds they hold for all. What a placement contradicts is not
+   claimed.
 5. Bounds on latency, interval and energy hold with weights fetched as well: every operator takes the less of both. The
    other claims are about operators that read their weights themselves.
 """
@@ -17,13 +19,15 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from h4hc.ir.claim import BOUND, OPTIMAL, Claim
 from h4hc.passes.core import Problem
-from h4hc.passes.exact.additive import Placement, Program, least_product
+from h4hc.passes.exact.additive import Placement, Program, busiest, least_product
+from h4hc.passes.exact.additive import sums as additive_costs
 from h4hc.passes.exact.bounds import critical_path
 from h4hc.passes.exact.fetched import with_fetches_free
 from h4hc.passes.exact.flow import least_interval
@@ -31,6 +35,7 @@ from h4hc.passes.exact.operator_level import OperatorLevel, solve_operator_level
 from h4hc.passes.exact.oracle import Limit
 from h4hc.passes.exact.solver import check_solver
 from h4hc.passes.exact.store import Store, cache_folder
+from h4hc.passes.roomy import problem_with_room
 from h4hc.passes.seeds import INTERVAL
 
 if TYPE_CHECKING:
@@ -73,6 +78,7 @@ def improve(searcher: Searcher, plan: Plan) -> tuple[Plan, tuple[Claim, ...]]:
     check_solver()
     options = searcher.compilation.options
     clock = Clock(None if options.time_limit is None else time.monotonic() + options.time_limit)
+    known = searcher
     data = searcher.system.data
     budget = options.evaluations if options.evaluations is not None else EVALUATIONS
     budget = budget * _FULL_SIZE // max(_FULL_SIZE, len(plan.modes))
@@ -93,8 +99,22 @@ def improve(searcher: Searcher, plan: Plan) -> tuple[Plan, tuple[Claim, ...]]:
         if found.score >= best.score:
             break
         best = found
+    best, more = _minding_room(known, [best, plan], budget // 2, clock)
+    spent += more
     claims = _claims(least, level, fits, sums, f"local search of {spent} schedules", clock, searcher.frames)
     return best, claims if least is data else tuple(map(_beside_fetches, claims))
+
+
+def _minding_room(
+    searcher: Searcher, plans: Sequence[Plan], evaluations: int, clock: Clock
+) -> tuple[Plan, int]:
+    """The best of `plans`, and if it spills, of a search from them that counts bytes without room as ticks."""
+    best = min(plans, key=lambda plan: plan.score)
+    if best.spilled == searcher.spilled or searcher.frames > 1 or clock.expired():
+        return best, 0
+    starts = [(plan.modes, plan.tiles) for plan in plans]
+    found, spent = _search(searcher, problem_with_room(searcher), starts, evaluations, clock)
+    return min(best, searcher.fit_memory(*found), key=lambda plan: plan.score), spent
 
 
 def _beside_fetches(claim: Claim) -> Claim:
@@ -133,7 +153,7 @@ def _candidates(
         plans.append(searcher.fit_memory(level.modes, (1,) * len(rows), level.order))
     for modes in dict.fromkeys(placement for placement in (level.modes, *placements) if placement):
         starts += [(modes, tuple([min(tiles, r) for r in rows])) for tiles in _TILES]
-    best, spent = _search(searcher, starts, evaluations, clock)
+    best, spent = _search(searcher, Problem(searcher.system.data), starts, evaluations, clock)
     plans.append(searcher.fit_memory(*best))
     return min(plans, key=lambda plan: plan.score), spent
 
@@ -152,15 +172,38 @@ def _additive(data: dict[str, Any], least: dict[str, Any], clock: Clock) -> dict
     }
     if not clock.expired():
         sums["sequential-edp"] = least_product(program, static)
-    return sums
+    return consistent(sums, data, least, static)
 
 
-def _search(searcher: Searcher, starts: Sequence[Start], evaluations: int, clock: Clock) -> tuple[Start, int]:
-    """The best of local searches from `starts` that share `evaluations` schedules; how many were evaluated.
+def consistent(
+    sums: Mapping[str, Placement], data: Mapping[str, Any], least: Mapping[str, Any], static: float
+) -> dict[str, Placement]:
+    """Those of `sums` that no placement of another one contradicts, as it would if the solver had miscalculated."""
+    placements = {found.modes for found in sums.values() if found.modes}
+
+    def value(kind: str, modes: tuple[int, ...]) -> float:
+        ticks, joules = additive_costs(data, modes)
+        return {
+            "sequential-latency": ticks,
+            "dynamic-energy": additive_costs(least, modes)[1],
+            "initiation-interval": busiest(least, modes),
+            "sequential-edp": ticks * (joules + static * ticks),
+        }[kind]
+
+    return {
+        kind: found
+        for kind, found in sums.items()
+        if all(found.bound <= ceil(value(kind, modes)) for modes in placements)
+    }
+
+
+def _search(
+    searcher: Searcher, problem: Problem, starts: Sequence[Start], evaluations: int, clock: Clock
+) -> tuple[Start, int]:
+    """The best of local searches in `problem` from `starts` that share `evaluations` schedules; how many were evaluated.
 
     In each round the searches have an equal share; then the worse half is given up.
     """
-    problem = Problem(searcher.system.data)
     objective, budget = searcher.objective, searcher.budget
     mask = (1 << searcher.system.data["devices"]) - 1
 

@@ -24,12 +24,13 @@ from math import ceil
 from typing import Any
 
 from h4hc.passes.core.reference import MAX_TILES
-from h4hc.passes.exact.additive import Program
+from h4hc.passes.exact.additive import Program, unit_of
 
 _SPAN = 6  # ancestors between which and an operator each device's work is summed up
 MOST_OPERATORS = 600  # beyond which the program takes too long
 _CERTAIN = 1e-6  # of the bound, for the solver's floating point
 _ROUNDING = 2  # ticks by which whole tiles and rows may be off
+_TIMES = ("mode_work", "xfer_work", "dev_overhead", "link_overhead")
 
 Line = tuple[float, float]
 
@@ -79,6 +80,8 @@ class _Flow(Program):
     """The program of one problem and number of frames."""
 
     def __init__(self, data: Mapping[str, Any], frames: int, seconds: float | None) -> None:
+        self.unit = unit_of(data)
+        data = _in_units(data, self.unit)
         super().__init__(data, seconds)
         self.finest = [max(1, min(MAX_TILES, rows)) for rows in data["rows"]]
         self.interval = self.model.add_variable(lb=0.0)
@@ -105,15 +108,20 @@ class _Flow(Program):
                 chosen.integer = False
         self.model.minimize(self.interval)
         limit = None if self.seconds is None else timedelta(seconds=self.seconds)
-        result = self.mathopt.solve(
-            self.model,
-            self.mathopt.SolverType.HIGHS,
-            params=self.mathopt.SolveParameters(time_limit=limit, random_seed=1),
-        )
+        try:
+            result = self.mathopt.solve(
+                self.model,
+                self.mathopt.SolverType.HIGHS,
+                params=self.mathopt.SolveParameters(time_limit=limit, random_seed=1),
+            )
+        except (AttributeError, RuntimeError) as error:
+            if "HighsStatus" not in f"{error} {error.__context__}":  # OR-Tools 9.14 has no better name for it
+                raise
+            return 0  # the numbers are too far apart for the solver
         if result.termination.reason != self.mathopt.TerminationReason.OPTIMAL:
             return 0
         value: float = result.objective_value()
-        return max(0, ceil(value - max(_CERTAIN, _CERTAIN * value)))
+        return max(0, ceil(self.unit * (value - max(_CERTAIN, _CERTAIN * value))))
 
     def _ahead(self, more: Any, less: Any) -> None:
         self.model.add_linear_constraint(more - less >= 0)
@@ -203,6 +211,11 @@ class _Flow(Program):
         link = self.machine.link(source, destination)
         return int(self.data["xfer_work"][link * self.data["tensors"] + tensor])
 
+    def _chunk(self, u: int, source: int, destination: int, ticks: int) -> int:
+        """The least ticks of a chunk of a transfer of what `u` makes: more chunks take more time together."""
+        overhead: int = self.data["link_overhead"][self.machine.link(source, destination)]
+        return min((ticks + (count - 1) * overhead) // count for count in range(1, self.finest[u] + 1))
+
     def _joint(self, u: int, v: int, tensor: int) -> tuple[Any, Any, Any]:
         """What lies between `u` and `v` by their devices: a chunk of the transfer, all of it; or, on one device, the work of `u`.
 
@@ -227,7 +240,7 @@ class _Flow(Program):
                     transfers.append(self.data["handoff"] * both)
                 else:
                     ticks = self._transfer(tensor, source, destination)
-                    chunks.append(ticks // self.finest[u] * both)
+                    chunks.append(self._chunk(u, source, destination, ticks) * both)
                     transfers.append(ticks * both)
             self.model.add_linear_constraint(self._sum(row) - chosen == 0)
         for b, (chosen, _) in readers.items():
@@ -251,7 +264,7 @@ class _Flow(Program):
             u = data["producer"][tensor]
             if sink and u >= 0:
                 chunks = [
-                    self._transfer(tensor, memory, io) // self.finest[u] * here
+                    self._chunk(u, memory, io, self._transfer(tensor, memory, io)) * here
                     for memory, here in self.places[u].items()
                     if memory != io
                 ]
@@ -278,6 +291,14 @@ class _Flow(Program):
             work = [self.times[u].by_device[device] for u in members if device in self.times[u].by_device]
             if len(work) > 2:
                 self._ahead(duration, self._sum(work))
+
+
+def _in_units(data: Mapping[str, Any], unit: int) -> Mapping[str, Any]:
+    """`data` with times in units of so many ticks, rounded down: what takes no longer than before."""
+    if unit == 1:
+        return data
+    columns = {name: [ticks // unit for ticks in data[name]] for name in _TIMES}
+    return {**data, **columns, "handoff": data["handoff"] // unit}
 
 
 def _reached(edges: list[set[int]]) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -262,12 +262,12 @@ class Scheduler:
         self, device: str, operator: str, work: int, sources: list[Place], writes: tuple[int, ...]
     ) -> int:
         task = self.empty_task(device, work, sources, writes)
-        return self.append(replace(task, kind="compute", operator=operator))
+        return self.append(task._replace(kind="compute", operator=operator))
 
     def add_transfer(self, channel: str, tensor: str, source: Place, buffer: int) -> int:
         task = self.empty_task(channel, 1500, [source], (buffer,))
         size = self.buffers[buffer].bytes
-        return self.append(replace(task, kind="transfer", tensor=tensor, bytes=size))
+        return self.append(task._replace(kind="transfer", tensor=tensor, bytes=size))
 
     def empty_task(self, resource: str, work: int, sources: list[Place], writes: tuple[int, ...]) -> Task:
         waits = tuple(

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from h4hc.ir.schedule import Wait
 from h4hc.passes import core
-from h4hc.passes.core import packing, reference
+from h4hc.passes.core import packing, reference, reuse
 from h4hc.passes.core.balancing import busiest
 from tests.passes.problems import placements, problems, with_memories
 
@@ -25,12 +26,14 @@ def test_trace_and_score_are_the_same_in_c_and_python(data: st.DataObject) -> No
     problem = data.draw(problems())
     modes, tiles = data.draw(placements(problem))
     compiled, python = native.Problem(problem), reference.Problem(problem)
-    assert compiled.trace(modes, tiles) == python.trace(modes, tiles)
-    assert compiled.counts(tiles) == python.counts(tiles)
+    trace = compiled.trace(modes, tiles)
+    assert trace == python.trace(modes, tiles)
+    arguments = modes, tiles, trace[3], trace[4], Wait(0, ())
+    assert repr(compiled.contents(*arguments)) == repr(python.contents(*arguments))  # of the same types
     frames = data.draw(st.integers(1, 3))
     for objective in range(5):
-        arguments = (modes, tiles, objective, 150, None, frames)
-        assert compiled.score(*arguments) == python.score(*arguments)
+        score = (modes, tiles, objective, 150, None, frames)
+        assert compiled.score(*score) == python.score(*score)
     assert compiled.steady(modes, tiles, frames) == python.steady(modes, tiles, frames)
     tasks = problem["operators"] + problem["tensors"] * problem["memories"]
     order = [*data.draw(st.lists(st.integers(0, tasks - 1), max_size=3)), *range(problem["operators"])]
@@ -42,6 +45,18 @@ def test_trace_and_score_are_the_same_in_c_and_python(data: st.DataObject) -> No
         for problem_type in (compiled, python):
             with pytest.raises(ValueError, match="order"):
                 problem_type.trace(modes, tiles, order)
+
+
+@needs_native
+@given(problems(), st.sampled_from([(1000, -1), (0, 1000), (-1, -1), (1000, 0)]))
+def test_contents_refuse_rows_of_another_problem(problem: dict[str, Any], row: tuple[int, int]) -> None:
+    compiled, count = native.Problem(problem), problem["operators"]
+    with pytest.raises(ValueError, match="row of no trace"):
+        compiled.contents([0] * count, [1] * count, [(*row, -1, 0, 0)], [], Wait(0, ()))
+    with pytest.raises(ValueError, match="row of no trace"):
+        compiled.contents([0] * count, [1] * count, [], [(*row, 0, 0)], Wait(0, ()))
+    with pytest.raises(TypeError, match="wait"):
+        compiled.contents([0] * count, [1] * count, [], [], (0, ()))
 
 
 @needs_native
@@ -67,11 +82,55 @@ def test_climb_is_the_same_in_c_and_python(data: st.DataObject) -> None:
 @needs_native
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_intervals_with_short_memories_are_the_same_in_c_and_python(data: st.DataObject) -> None:
+def test_scores_with_short_memories_are_the_same_in_c_and_python(data: st.DataObject) -> None:
     problem = data.draw(with_memories(data.draw(problems())))
     modes, tiles = data.draw(placements(problem))
-    arguments = (modes, tiles, 3, 0, None, data.draw(st.integers(1, 4)))
+    arguments = (modes, tiles, data.draw(st.integers(0, 4)), 150, None, data.draw(st.integers(1, 4)))
     assert native.Problem(problem).score(*arguments) == reference.Problem(problem).score(*arguments)
+
+
+@needs_native
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_climb_with_short_memories_is_the_same_in_c_and_python(data: st.DataObject) -> None:
+    problem = data.draw(with_memories(data.draw(problems(max_operators=20))))
+    modes, tiles = data.draw(placements(problem))
+    arguments = (modes, tiles, 80, 5, 7, data.draw(st.integers(0, 2)), data.draw(st.sampled_from([0, 200])))
+    found = native.Problem(problem).climb(*arguments)
+    assert found == reference.Problem(problem).climb(*arguments)
+    given = core.Problem(problem).score(modes, tiles, *arguments[-2:])
+    assert core.Problem(problem).score(*found, *arguments[-2:]) <= given
+
+
+@needs_native
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_tune_is_the_same_in_c_and_python(data: st.DataObject) -> None:
+    problem = data.draw(with_memories(data.draw(problems())))
+    modes, tiles = data.draw(placements(problem))
+    budget, frames = data.draw(st.sampled_from([0, 300])), data.draw(st.integers(1, 3))
+    order = native.Problem(problem).steady(modes, tiles, frames)
+    arguments = (modes, tiles, *order, 40, 11, data.draw(st.integers(0, 7)), budget, frames)
+    found = native.Problem(problem).tune(*arguments)
+    assert found == reference.Problem(problem).tune(*arguments)
+    assert busiest(problem, *found[:2]) <= found[2]
+    unmoved = native.Problem(problem).tune(*arguments[:4], 0, *arguments[5:])
+    assert (unmoved[0], unmoved[1]) == (modes, tiles)
+
+
+def test_tune_refuses_operators_that_never_start() -> None:
+    problem = two_operators(rows=4, in_rows=0, window=1)
+    with pytest.raises(ValueError, match="start"):
+        core.Problem(problem).tune([0, 0], [1, 1], 10, [-1] * 5, 5, 1, 1, 0, 2)
+
+
+def test_bytes_without_room_count_as_ticks_of_one_frame() -> None:
+    """While the second operator runs, its input and its output are alive: 180 bytes."""
+    problem = two_operators(rows=4, in_rows=0, window=1)
+    held = {"held": [60, 100, 80], "heir": [-1, -1, -1], "mem_limit": [150], "mem_price": [0.5]}
+    given = core.Problem(problem).score([0, 0], [4, 4], 0, 0)
+    short = core.Problem({**problem, **held}).score([0, 0], [4, 4], 0, 0)
+    assert short[1] == given[1] + 0.5 * 30
 
 
 @needs_native
@@ -288,21 +347,24 @@ def test_the_peak_is_the_most_bytes_alive_at_any_tick(buffers: list[tuple[int, i
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_reuse_waits_are_the_same_in_c_and_python(data: st.DataObject) -> None:
-    """Random tasks in random queues, each waiting for random earlier ones and writing random buffers."""
+    """Random tasks in random queues, each waiting for random earlier ones and using random buffers, some inside others."""
     n = data.draw(st.integers(1, 12))
     queue = data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n))
     place = [queue[:t].count(queue[t]) for t in range(n)]
     waits = [sorted(data.draw(st.sets(st.integers(0, t - 1), max_size=2))) if t else [] for t in range(n)]
     done = [data.draw(st.integers(-1, 1)) for group in waits for _ in group]
     buffers = [
-        (data.draw(st.integers(0, 1)), data.draw(st.integers(0, 6)), data.draw(st.integers(1, 4)))
+        (data.draw(st.integers(0, 1)), data.draw(st.integers(0, 6)), data.draw(st.integers(0, 4)))
         for _ in range(n)
     ]
+    reads = [sorted(data.draw(st.sets(st.integers(0, t - 1), max_size=3))) if t else [] for t in range(n)]
+    writes = [[t, *data.draw(st.sets(st.integers(0, n - 1), max_size=1))] for t in range(n)]
     arguments = (
         [10 * t for t in range(n)], [10 * t + 5 for t in range(n)], queue, place,
         [0, *itertools.accumulate(map(len, waits))], [u for group in waits for u in group], done,
-        list(range(n + 1)), list(range(n)), list(range(n + 1)), list(range(n)),
+        [0, *itertools.accumulate(map(len, reads))], [b for group in reads for b in group],
+        [0, *itertools.accumulate(map(len, writes))], [b for group in writes for b in group],
         [b[0] for b in buffers], [b[1] for b in buffers], [b[2] for b in buffers],
         [10 * t for t in range(n)], [10 * t + 5 for t in range(n)],
     )  # fmt: skip
-    assert native.reuse_waits(*arguments) == packing.reuse_waits(*arguments)
+    assert native.reuse_waits(*arguments) == reuse.reuse_waits(*arguments)

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from h4hc.passes.core import Problem
-from h4hc.passes.exact.additive import Program, busiest, sums
+from h4hc.passes.exact.additive import Placement, Program, busiest, sums
 from h4hc.passes.exact.bounds import critical_path
+from h4hc.passes.exact.effort import consistent
 from h4hc.passes.exact.heads import ANY, PRICE_SCALE, least_ticks
 from h4hc.passes.exact.model import Question, Setting, solve
 from h4hc.passes.exact.operator_level import OperatorLevel, solve_operator_level
@@ -112,6 +113,38 @@ def test_additive_optima_are_the_best_of_all_placements(problem: dict[str, Any])
         expected = min(time * ticks + energy * joules for ticks, joules in (sums(problem, m) for m in found))
         assert program.least_sum(time, energy).value == expected
     assert program.least_peak().value == min(busiest(problem, modes) for modes in found)
+
+
+@settings(max_examples=20, deadline=None)
+@given(problems(max_operators=6))
+def test_long_times_are_no_trouble(problem: dict[str, Any]) -> None:
+    """Of seconds, which the program counts in more than a tick."""
+    long = {
+        **problem,
+        "mode_work": [work << 28 for work in problem["mode_work"]],
+        "xfer_work": [work << 28 for work in problem["xfer_work"]],
+    }
+    found = Program(long).least_peak()
+    assert found.value == Program(problem).least_peak().value << 28
+    assert found.bound == pytest.approx(found.value, rel=1e-6)
+
+
+def test_a_bound_that_a_placement_contradicts_is_not_claimed() -> None:
+    data = {
+        "operators": 1, "devices": 2, "memories": 1, "links": 0, "io_memory": 0, "producer": [-1, 0], "tensors": 2,
+        "cons_ptr": [0, 1, 1], "cons_op": [0], "sink": [0, 1], "dev_memory": [0, 0], "mode_ptr": [0, 2], "mode_device": [0, 1],
+        "mode_work": [10, 20], "mode_energy": [7, 3], "link_of": [-1], "link_channels": [], "xfer_work": [], "xfer_energy": [],
+        "link_overhead": [], "handoff": 0,
+    }  # fmt: skip
+    right = {
+        "sequential-latency": Placement((0,), 10, 10),
+        "dynamic-energy": Placement((1,), 3, 3),
+        "initiation-interval": Placement((0,), 10, 10),
+        "sequential-edp": Placement((1,), 60, 60),
+    }
+    assert consistent(right, data, data, 0.0) == right
+    wrong = {**right, "initiation-interval": Placement((1,), 20, 20)}
+    assert set(consistent(wrong, data, data, 0.0)) == set(right) - {"initiation-interval"}
 
 
 @settings(max_examples=30, deadline=None)

@@ -39,6 +39,14 @@ def test_no_schedule_is_faster(data: st.DataObject) -> None:
         assert whole is None or bound <= whole
 
 
+def test_long_times_are_no_trouble() -> None:
+    """Of operators of several seconds, for which the program counts in more than a tick."""
+    works = [70_000, 30_000, 90_001, 50_003]
+    short = least_interval(chain(2, works, 7), 2)
+    long = least_interval(chain(2, [work << 16 for work in works], 7), 2)
+    assert short << 16 == pytest.approx(long, rel=1e-4)
+
+
 @settings(max_examples=30, deadline=None)
 @given(problems(max_operators=8))
 def test_more_frames_need_no_longer_intervals(problem: dict[str, Any]) -> None:

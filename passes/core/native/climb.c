@@ -5,15 +5,15 @@
 
 #define TRIES 4 /* moves drawn per evaluation: some change nothing */
 
-static double total_energy(const Problem *p, const Result *r) {
+static double total_energy(const Problem *p, const Result *r, double latency) {
     double watts = 0.0;
     for (i64 d = 0; d < p->nd; d++)
         if (r->used >> d & 1) watts += p->dev_static[d];
-    return (double)r->energy + watts * (double)r->latency;
+    return (double)r->energy + watts * latency;
 }
 
 Score score_of(const Problem *p, const Result *r, int objective, i64 budget, i64 frames) {
-    double energy = total_energy(p, r), latency = (double)r->latency;
+    double latency = (double)r->latency + (objective < INTERVAL ? r->overflow : 0.0), energy = total_energy(p, r, latency);
     Score s = {0.0, latency, energy};
     if (budget > 0 && r->latency > budget) s.late = (double)(r->latency - budget);
     if (objective == 1) { s.primary = energy; s.secondary = latency; }
@@ -23,10 +23,16 @@ Score score_of(const Problem *p, const Result *r, int objective, i64 budget, i64
     return s;
 }
 
+/* Whether bytes without room count as ticks of the latency. */
+static int counts_room(const Problem *p, int objective, i64 frames) {
+    return p->mem_limit && frames == 1 && objective < INTERVAL;
+}
+
 /* Objective 3 looks at several frames, the others at one. */
 void evaluate(Problem *p, const i64 *mode, const i64 *tiles, int objective, i64 frames, Result *r) {
     if (objective == 3) measure_interval(p, mode, tiles, frames, r);
     else simulate(p, mode, tiles, r);
+    if (counts_room(p, objective, frames)) overflow_alone(p, mode, tiles, r);
 }
 
 /* The latency above which a placement scores worse than `current`. */
@@ -39,15 +45,6 @@ int better_or_equal(const Score *a, const Score *b) {
     if (a->late != b->late) return a->late < b->late;
     if (a->primary != b->primary) return a->primary < b->primary;
     return a->secondary <= b->secondary;
-}
-
-static uint64_t next_random(uint64_t *state) {
-    uint64_t x = *state;
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    *state = x;
-    return (x * 0x2545F4914F6CDD1DULL) >> 32;
 }
 
 /* Put operator v on device d: the first mode of d that fits what is left of its capacity. */
@@ -174,9 +171,10 @@ PyObject *Problem_climb(Problem *p, PyObject *args) {
     uint64_t state = seed ? seed : 1;
     evaluate(p, mode, tiles, objective, frames, &result);
     Score current = score_of(p, &result, objective, budget, frames);
-    i64 from = 0;
+    i64 from = 0, resident[MAX_DEVICES];
     if (objective != 3) keep_base(p, mode, tiles, 0, result.order_len);
     fill_resident(p, mode);
+    memcpy(resident, p->resident, sizeof(i64) * (size_t)p->nd);
     memcpy(p->best_mode, mode, bytes);
     memcpy(p->best_tiles, tiles, bytes);
     long long tries = p->n ? evaluations * TRIES : 0;
@@ -187,15 +185,22 @@ PyObject *Problem_climb(Problem *p, PyObject *args) {
         if (objective == 3) measure_interval(p, mode, tiles, frames, &result);
         else done = resume(p, mode, tiles, p->best_mode, p->best_tiles, latest(&current, objective, budget), &from, &result);
         Score next = score_of(p, &result, objective, budget, frames);
-        if (done && better_or_equal(&next, &current)) {
+        int good = done && better_or_equal(&next, &current);
+        if (good && counts_room(p, objective, frames)) {
+            overflow_alone(p, mode, tiles, &result);
+            next = score_of(p, &result, objective, budget, frames);
+            good = better_or_equal(&next, &current);
+        }
+        if (good) {
             current = next;
             if (objective != 3) keep_base(p, mode, tiles, from, result.order_len);
             memcpy(p->best_mode, mode, bytes);
             memcpy(p->best_tiles, tiles, bytes);
+            memcpy(resident, p->resident, sizeof(i64) * (size_t)p->nd);
         } else {
             memcpy(mode, p->best_mode, bytes);
             memcpy(tiles, p->best_tiles, bytes);
-            fill_resident(p, mode);
+            memcpy(p->resident, resident, sizeof(i64) * (size_t)p->nd);
         }
     }
     Py_END_ALLOW_THREADS
@@ -218,6 +223,7 @@ PyObject *Problem_score(Problem *p, PyObject *args) {
     int failed = 0;
     if (objective == 3) evaluate(p, mode, tiles, objective, frames, &result);
     else failed = simulate_asked(p, mode, tiles, order, &result);
+    if (!failed && counts_room(p, objective, frames)) overflow_alone(p, mode, tiles, &result);
     PyMem_Free(mode);
     PyMem_Free(tiles);
     if (failed) return NULL;

@@ -17,15 +17,18 @@ static int by_moment(const void *a, const void *b) {
     return x->task < y->task ? -1 : 1;
 }
 
-/* When the tasks of the frame in `slot` start, none before what it reads from: those of operators, then of transfers. */
-static void offsets_of(const Sim *s, i64 *offset) {
+static inline i64 later(i64 a, i64 b) { return a > b ? a : b; }
+
+/* When the tasks of the frame in `slot` start, none before what it reads from: those of operators, then of transfers. A transfer
+ * of which that is not known (-1) starts when the first tile is made. */
+void offsets_of(const Sim *s, i64 *offset) {
     const Problem *p = s->p;
     i64 first = INT64_MAX;
     for (i64 x = 0; x < p->nt * p->nm; x++) offset[p->n + x] = -1;
     for (i64 t = 0; t < p->nt; t++)
         for (i64 m = 0; m < p->nm && p->producer[t] < 0; m++)
             if (p->xf_state[s->transfers + t * p->nm + m] == XF_DONE)
-                offset[p->n + t * p->nm + m] = p->xf_start[s->transfers + t * p->nm + m];
+                offset[p->n + t * p->nm + m] = later(p->xf_start[s->transfers + t * p->nm + m], 0);
     for (i64 v = 0; v < p->n; v++) {
         i64 mem = memory_of(s, v);
         offset[v] = p->op_start[s->operators + v];
@@ -37,8 +40,8 @@ static void offsets_of(const Sim *s, i64 *offset) {
         for (i64 i = p->out_ptr[v]; i < p->out_ptr[v + 1]; i++)
             for (i64 x = p->out_tensor[i] * p->nm; x < (p->out_tensor[i] + 1) * p->nm; x++)
                 if (p->xf_state[s->transfers + x] == XF_DONE) {
-                    i64 start = p->xf_start[s->transfers + x];
-                    offset[p->n + x] = start > offset[v] ? start : offset[v];
+                    i64 start = p->xf_start[s->transfers + x], made = offset[v] + operator_work(s, v) / s->tiles[v];
+                    offset[p->n + x] = later(start < 0 ? made : start, offset[v]);
                 }
     }
     for (i64 c = 0; c < p->n + p->nt * p->nm; c++)
@@ -47,7 +50,7 @@ static void offsets_of(const Sim *s, i64 *offset) {
         if (offset[c] >= 0) offset[c] -= first;
 }
 
-static i64 list_entries(const Sim *s, const i64 *offset, i64 period, Entry *list) {
+i64 list_entries(const Sim *s, const i64 *offset, i64 period, Entry *list) {
     const Problem *p = s->p;
     i64 count = 0;
     for (i64 c = 0; c < p->n + p->nt * p->nm; c++) {
@@ -74,16 +77,18 @@ static i64 list_entries(const Sim *s, const i64 *offset, i64 period, Entry *list
 
 /* When tile k of an operator can start for its inputs. */
 static i64 inputs_ready(const Sim *s, const Entry *entry, i64 k, i64 window, i64 slots, const i64 *stage, i64 moment) {
-    const Problem *p = s->p;
+    Problem *p = s->p;
     i64 v = entry->task, mem = p->dev_memory[entry->queue];
     for (i64 e = p->in_ptr[v]; e < p->in_ptr[v + 1]; e++) {
         i64 t = p->in_tensor[e], u = p->producer[t], c = u, latency = 0;
         if (source_memory(s, t) != mem) c = p->n + t * p->nm + mem;
         else if (u < 0) continue;
         else if (p->mode_device[p->mode_ptr[u] + s->mode[u]] != entry->queue) latency = p->handoff;
-        i64 lag = entry->stage - stage[c], count = u < 0 ? 1 : s->tiles[u];
-        i64 need = tiles_needed(p, e, v, u < 0 ? 1 : p->rows[u], k, entry->tiles, count);
-        if (need <= 0 || lag > window) continue;
+        i64 lag = entry->stage - stage[c], count = u < 0 ? 1 : s->tiles[u], need = count;
+        if (lag > window) continue;
+        if (count > 1 && p->in_rows[e] > 0) need = needs_of(p, e, v, p->rows[u], entry->tiles, count)[k];
+        else if (k) continue; /* in full for the first tile */
+        if (!need) continue;
         i64 ready = past_ends(p, c, window, lag, slots)[need - 1] + latency;
         if (ready > moment) moment = ready;
     }
@@ -92,7 +97,7 @@ static i64 inputs_ready(const Sim *s, const Entry *entry, i64 k, i64 window, i64
 
 /* The list, run in every window as early as its queues and waits allow: by how much later a window ends than the last.
  * A frame begins when the one `flying` frames before it has ended. */
-static i64 growth(const Sim *s, const Entry *list, i64 count, i64 flying, const i64 *stage, i64 *free) {
+i64 growth(const Sim *s, const Entry *list, i64 count, i64 flying, const i64 *stage, i64 *free) {
     Problem *p = s->p;
     i64 slots = flying + 1, windows = slots + SETTLING + MEASURED, end = 0, early = 0;
     i64 done[MAX_FRAMES + 1 + SETTLING + MEASURED] = {0}; /* when each frame ends */
@@ -121,23 +126,41 @@ static i64 growth(const Sim *s, const Entry *list, i64 count, i64 flying, const 
     return ceil_div(end - early, MEASURED);
 }
 
-/* The price of what the memories have no room for when the last window runs. */
-static int measure_overflow(const Sim *s, const Entry *list, i64 count, i64 flying, Result *out) {
-    const Problem *p = s->p;
-    Steady last = {s, calloc((size_t)(p->n + p->nt * p->nm + 1), sizeof(Entry *)),
-                   flying + SETTLING + MEASURED, flying + 1, out->interval, INT64_MAX, 0};
-    if (!last.entry) return -1;
+/* The price of what the memories have no room for in the window and the interval of `last`, whose entries are `list`. */
+int measure_overflow(const Entry *list, i64 count, Steady *last, Result *out) {
+    const Problem *p = last->s->p;
+    last->entry = calloc((size_t)(p->n + p->nt * p->nm + 1), sizeof(Entry *));
+    if (!last->entry) return -1;
+    last->begin = INT64_MAX;
     for (i64 i = 0; i < count; i++) {
         const Entry *e = list + i;
-        const i64 *ends = past_ends(p, e->task, last.window, 0, last.slots);
-        i64 shift = e->stage * last.interval, start = ends[0] - e->work / e->tiles + shift;
-        last.entry[e->task] = e;
-        if (start < last.begin) last.begin = start;
-        if (ends[e->tiles - 1] + shift > last.end) last.end = ends[e->tiles - 1] + shift;
+        const i64 *ends = past_ends(p, e->task, last->window, 0, last->slots);
+        i64 shift = e->stage * last->interval, start = ends[0] - e->work / e->tiles + shift;
+        last->entry[e->task] = e;
+        if (start < last->begin) last->begin = start;
+        if (ends[e->tiles - 1] + shift > last->end) last->end = ends[e->tiles - 1] + shift;
     }
-    out->overflow = overflow(&last);
-    free(last.entry);
+    out->overflow = overflow(last);
+    free(last->entry);
     return out->overflow < 0 ? -1 : 0;
+}
+
+/* The same for a frame that was just evaluated by itself. */
+int overflow_alone(Problem *p, const i64 *mode, const i64 *tiles, Result *out) {
+    Sim sim = {p, mode, tiles, NULL, 0, 0, 0, 0, 0};
+    Steady last = {&sim, NULL, 0, 1, out->latency > 0 ? out->latency : 1, 0, 0, 1};
+    if (!out->order_len) return 0;
+    Entry *list = calloc((size_t)out->order_len, sizeof(Entry));
+    if (!list) return -1;
+    for (i64 i = 0; i < out->order_len; i++) {
+        i64 c = p->order[i];
+        list[i].task = c;
+        list[i].tiles = c < p->n ? tiles[c] : chunks_of(&sim, c - p->n);
+        list[i].work = c < p->n ? operator_work(&sim, c) : transfer_work(&sim, c - p->n);
+    }
+    int failed = measure_overflow(list, out->order_len, &last, out);
+    free(list);
+    return failed;
 }
 
 /* Objective 3: the closed loop with `frames` in flight, and `interval` of the order that it settles into. */
@@ -157,7 +180,8 @@ int measure_interval(Problem *p, const i64 *mode, const i64 *tiles, i64 frames, 
     for (i64 i = 0; i < count; i++) stage[list[i].task] = list[i].stage;
     i64 found = growth(&sim, list, count, frames, stage, p->chan_busy);
     if (found > out->interval) out->interval = found;
-    int failed = p->mem_limit && measure_overflow(&sim, list, count, frames, out);
+    Steady last = {&sim, NULL, frames + SETTLING + MEASURED, frames + 1, out->interval, 0, 0, 0};
+    int failed = p->mem_limit && measure_overflow(list, count, &last, out);
     free(list);
     free(offset);
     return failed ? -1 : 0;

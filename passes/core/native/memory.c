@@ -1,4 +1,4 @@
-/* Addresses: first fit, exact packing, the peak, and the waits that protect reused memory. */
+/* Addresses: first fit, exact packing and the peak. */
 #include "native.h"
 
 /* --- first fit -------------------------------------------------------------------------------- */
@@ -200,106 +200,14 @@ done:
     return out;
 }
 
-/* --- waits that protect reused memory ----------------------------------------------------------- */
+/* --- the most bytes alive at once --------------------------------------------------------------- */
 
-typedef struct { i64 start, end, id; } Keyed;
-
-static int compare_keyed(const void *a, const void *b) {
+int compare_keyed(const void *a, const void *b) {
     const Keyed *x = a, *y = b;
     if (x->start != y->start) return x->start < y->start ? -1 : 1;
     if (x->end != y->end) return x->end < y->end ? -1 : 1;
     return x->id < y->id ? -1 : x->id > y->id;
 }
-
-/* Users, latest end first. */
-static int compare_users(const void *a, const void *b) {
-    const Keyed *x = a, *y = b;
-    if (x->end != y->end) return x->end > y->end ? -1 : 1;
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-PyObject *reuse_waits(PyObject *self, PyObject *args) {
-    enum { START, END, QUEUE, PLACE, WAIT_PTR, WAIT_TASK, WAIT_DONE, WRITE_PTR, WRITE, TOUCH_PTR, TOUCH,
-           MEMORY, OFFSET, SIZE, BORN, DIED, COUNT };
-    PyObject *given[COUNT];
-    i64 *in[COUNT] = {0};
-    (void)self;
-    if (!PyArg_ParseTuple(args, "OOOOOOOOOOOOOOOO", given, given + 1, given + 2, given + 3, given + 4, given + 5,
-                          given + 6, given + 7, given + 8, given + 9, given + 10, given + 11, given + 12, given + 13,
-                          given + 14, given + 15))
-        return NULL;
-    i64 n = PySequence_Size(given[START]), nb = PySequence_Size(given[MEMORY]), queues = 1;
-    PyObject *out = NULL;
-    Keyed *order = NULL, *tenants = NULL, *users = NULL;
-    i64 *clock = NULL, *stamp = NULL, *last = NULL, *position = NULL;
-    for (int i = 0; i < COUNT; i++)
-        if (!(in[i] = read_ints(given[i], -1, "reuse_waits"))) goto done;
-    for (i64 t = 0; t < n; t++) if (in[QUEUE][t] >= queues) queues = in[QUEUE][t] + 1;
-    order = PyMem_Calloc((size_t)n + 1, sizeof(Keyed));
-    tenants = PyMem_Calloc((size_t)nb + 1, sizeof(Keyed));
-    users = PyMem_Calloc((size_t)n + 1, sizeof(Keyed));
-    clock = zeros(n * queues);
-    stamp = zeros(n);
-    last = zeros(queues);
-    position = zeros(nb);
-    if (!order || !tenants || !users || !clock || !stamp || !last || !position || !(out = PyList_New(0))) goto done;
-    for (i64 b = 0; b < nb; b++) tenants[b] = (Keyed){in[BORN][b], in[DIED][b], b};
-    qsort(tenants, (size_t)nb, sizeof(Keyed), compare_keyed);
-    for (i64 i = 0; i < nb; i++) position[tenants[i].id] = i;
-    for (i64 t = 0; t < n; t++) { order[t] = (Keyed){in[START][t], in[END][t], t}; stamp[t] = -1; }
-    qsort(order, (size_t)n, sizeof(Keyed), compare_keyed);
-    for (i64 q = 0; q < queues; q++) last[q] = -1;
-    for (i64 i = 0; i < n; i++) {
-        i64 t = order[i].id, q = in[QUEUE][t], *now = clock + t * queues;
-        if (last[q] >= 0) memcpy(now, clock + last[q] * queues, sizeof(i64) * (size_t)queues);
-        now[q] = in[PLACE][t];
-        last[q] = t;
-        for (i64 w = in[WAIT_PTR][t]; w < in[WAIT_PTR][t + 1]; w++) {
-            i64 u = in[WAIT_TASK][w];
-            if (in[WAIT_DONE][w] < 0) continue;
-            for (i64 k = 0; k < queues; k++) if (clock[u * queues + k] > now[k]) now[k] = clock[u * queues + k];
-            if (in[WAIT_DONE][w] && in[PLACE][u] + 1 > now[in[QUEUE][u]]) now[in[QUEUE][u]] = in[PLACE][u] + 1;
-        }
-        i64 nusers = 0;
-        for (i64 w = in[WRITE_PTR][t]; w < in[WRITE_PTR][t + 1]; w++) {
-            i64 b = in[WRITE][w], low = in[OFFSET][b], high = low + in[SIZE][b];
-            for (i64 j = 0; j < position[b]; j++) {
-                i64 o = tenants[j].id;
-                if (in[MEMORY][o] != in[MEMORY][b] || in[OFFSET][o] >= high || low >= in[OFFSET][o] + in[SIZE][o]) continue;
-                for (i64 k = in[TOUCH_PTR][o]; k < in[TOUCH_PTR][o + 1]; k++) {
-                    i64 u = in[TOUCH][k];
-                    if (u == t || stamp[u] == t || now[in[QUEUE][u]] > in[PLACE][u]) continue;
-                    stamp[u] = t;
-                    users[nusers++] = (Keyed){0, in[END][u], u};
-                }
-            }
-        }
-        qsort(users, (size_t)nusers, sizeof(Keyed), compare_users);
-        for (i64 j = 0; j < nusers; j++) {
-            i64 u = users[j].id, uq = in[QUEUE][u];
-            if (now[uq] > in[PLACE][u]) continue;
-            for (i64 k = 0; k < queues; k++) if (clock[u * queues + k] > now[k]) now[k] = clock[u * queues + k];
-            if (in[PLACE][u] + 1 > now[uq]) now[uq] = in[PLACE][u] + 1;
-            PyObject *pair = Py_BuildValue("(LL)", t, u);
-            if (!pair || PyList_Append(out, pair)) { Py_XDECREF(pair); goto done; }
-            Py_DECREF(pair);
-        }
-    }
-    for (int i = 0; i < COUNT; i++) PyMem_Free(in[i]);
-    memset(in, 0, sizeof(in));
-    PyMem_Free(order); PyMem_Free(tenants); PyMem_Free(users); PyMem_Free(clock);
-    PyMem_Free(stamp); PyMem_Free(last); PyMem_Free(position);
-    return out;
-done:
-    for (int i = 0; i < COUNT; i++) PyMem_Free(in[i]);
-    PyMem_Free(order); PyMem_Free(tenants); PyMem_Free(users); PyMem_Free(clock);
-    PyMem_Free(stamp); PyMem_Free(last); PyMem_Free(position);
-    Py_XDECREF(out);
-    if (!PyErr_Occurred()) PyErr_NoMemory();
-    return NULL;
-}
-
-/* --- the most bytes alive at once --------------------------------------------------------------- */
 
 PyObject *peak_bytes(PyObject *self, PyObject *args) {
     PyObject *starts_in, *ends_in, *sizes_in;

@@ -1,4 +1,4 @@
-/* Shared by the compiled inner loops. The Python twins (reference.py, cutting.py, packing.py) document every function. */
+/* Shared by the compiled inner loops. The Python twins (reference.py, cutting.py, packing.py ...) document every function. */
 #ifndef H4HC_NATIVE_H
 #define H4HC_NATIVE_H
 
@@ -16,9 +16,10 @@
 typedef int64_t i64;
 
 /* An evaluation that others set out from (see resume.c): its order, and by task its position and since when it waited, its
- * channel and when its tiles ended. Those from position `lost` on no longer hold in the scratch memory of the problem. */
+ * channel and when its tiles ended; the work of each device. What comes from position `lost` on no longer holds in the scratch
+ * memory of the problem. */
 typedef struct {
-    i64 count, lost, *order, *position, *woken, *rows, *channel;
+    i64 count, lost, *order, *position, *woken, *rows, *channel, *load;
 } Base;
 
 typedef struct {
@@ -95,12 +96,15 @@ int resume(Problem *p, const i64 *mode, const i64 *tiles, const i64 *old_mode, c
 /* trace.c */
 int simulate_asked(Problem *p, const i64 *mode, const i64 *tiles, PyObject *order, Result *out);
 PyObject *Problem_trace(Problem *p, PyObject *args);
-PyObject *Problem_counts(Problem *p, PyObject *args);
+
+/* contents.c */
+PyObject *Problem_contents(Problem *p, PyObject *args);
 
 /* frames.c */
 int read_frames(Problem *p, i64 frames);
 PyObject *Problem_steady(Problem *p, PyObject *args);
 int measure_interval(Problem *p, const i64 *mode, const i64 *tiles, i64 frames, Result *out);
+int overflow_alone(Problem *p, const i64 *mode, const i64 *tiles, Result *out);
 
 /* climb.c */
 PyObject *Problem_climb(Problem *p, PyObject *args);
@@ -109,6 +113,7 @@ PyObject *Problem_prefer(Problem *p, PyObject *args);
 
 /* balance.c */
 PyObject *Problem_balance(Problem *p, PyObject *args);
+PyObject *Problem_tune(Problem *p, PyObject *args);
 
 /* cut.c */
 PyObject *Problem_cut(Problem *p, PyObject *args);
@@ -124,7 +129,11 @@ extern PyTypeObject LineType;
 PyObject *first_fit(PyObject *self, PyObject *args);
 PyObject *lower_peak(PyObject *self, PyObject *args);
 PyObject *pack_within(PyObject *self, PyObject *args);
-PyObject *reuse_waits(PyObject *self, PyObject *args);
 PyObject *peak_bytes(PyObject *self, PyObject *args);
+typedef struct { i64 start, end, id; } Keyed; /* in order of these */
+int compare_keyed(const void *a, const void *b);
+
+/* reuse.c */
+PyObject *reuse_waits(PyObject *self, PyObject *args);
 
 #endif

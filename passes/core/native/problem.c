@@ -48,7 +48,7 @@ static void Problem_dealloc(Problem *p) {
                   p->xf_start, p->xf_end, p->xf_channel, p->dev_free, p->chan_free, p->key, p->child,
                   p->sibling, p->late, p->ready, p->order, p->busy, p->chan_busy, p->resident, p->best_mode, p->best_tiles,
                   p->frame, p->released, p->last, p->left, p->woken, p->load, p->base.order, p->base.position,
-                  p->base.woken, p->base.rows, p->base.channel};
+                  p->base.woken, p->base.rows, p->base.channel, p->base.load};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) PyMem_Free(all[i]);
     PyMem_Free(p->held);
     PyMem_Free(p->heir);
@@ -206,9 +206,10 @@ int read_choice(Problem *p, PyObject *modes, PyObject *tiles, i64 **mode, i64 **
 static PyMethodDef Problem_methods[] = {
     {"climb", (PyCFunction)Problem_climb, METH_VARARGS, "Local search; see reference.py."},
     {"balance", (PyCFunction)Problem_balance, METH_VARARGS, "Search for the interval; see balancing.py."},
+    {"tune", (PyCFunction)Problem_tune, METH_VARARGS, "Search that keeps the order; see tuning.py."},
     {"prefer", (PyCFunction)Problem_prefer, METH_VARARGS, "Everything on one device; see reference.py."},
     {"score", (PyCFunction)Problem_score, METH_VARARGS, "Score of one placement; see reference.py."},
-    {"counts", (PyCFunction)Problem_counts, METH_VARARGS, "Tiles to wait for; see reference.py."},
+    {"contents", (PyCFunction)Problem_contents, METH_VARARGS, "What tasks do; see contents.py."},
     {"cut", (PyCFunction)Problem_cut, METH_VARARGS, "Optimal additive placement; see cutting.py."},
     {"cut_within", (PyCFunction)Problem_cut_within, METH_VARARGS, "The cut whose weights fit; see cutting.py."},
     {"knapsack", (PyCFunction)Problem_knapsack, METH_VARARGS, "The best use of a capacity; see filling.py."},

@@ -21,6 +21,7 @@ int room_for_base(Problem *p) {
     if (!b->woken && !(b->woken = zeros(tasks))) return -1;
     if (!b->channel && !(b->channel = zeros(tasks))) return -1;
     if (!b->rows && !(b->rows = zeros(tasks * MAX_TILES))) return -1;
+    if (!b->load && !(b->load = zeros(p->nd))) return -1;
     return 0;
 }
 
@@ -37,18 +38,24 @@ void keep_base(Problem *p, const i64 *mode, const i64 *tiles, i64 from, i64 coun
         if (c >= p->n) b->channel[c] = p->xf_channel[c - p->n];
     }
     b->count = b->lost = count;
+    memset(b->load, 0, sizeof(i64) * (size_t)p->nd);
+    for (i64 v = 0; v < p->n; v++) b->load[p->mode_device[p->mode_ptr[v] + mode[v]]] += operator_work(&sim, v);
 }
 
-/* The position up to which a placement that differs from the base's is scheduled like it; -1 if it differs from the first. */
-static i64 first_effect(const Problem *p, const i64 *mode, const i64 *tiles, const i64 *old_mode, const i64 *old_tiles) {
+/* The position up to which a placement that differs from the base's is scheduled like it; -1 if it differs from the first. The
+ * work of each device goes to `load`. */
+static i64 first_effect(Problem *p, const i64 *mode, const i64 *tiles, const i64 *old_mode, const i64 *old_tiles) {
+    Sim now = {p, mode, tiles, NULL, 0, 0, 0, 0, 0}, old = {p, old_mode, old_tiles, NULL, 0, 0, 0, 0, 0};
     i64 first = p->base.count;
+    memcpy(p->load, p->base.load, sizeof(i64) * (size_t)p->nd);
     for (i64 v = 0; v < p->n; v++) {
         if (mode[v] == old_mode[v] && tiles[v] == old_tiles[v]) continue;
-        if (p->in_ptr[v] == p->in_ptr[v + 1]) return -1;
+        p->load[p->mode_device[p->mode_ptr[v] + old_mode[v]]] -= operator_work(&old, v);
+        p->load[p->mode_device[p->mode_ptr[v] + mode[v]]] += operator_work(&now, v);
+        if (p->in_ptr[v] == p->in_ptr[v + 1]) first = -1;
         for (i64 e = p->in_ptr[v]; e < p->in_ptr[v + 1]; e++) {
-            i64 u = p->producer[p->in_tensor[e]];
-            if (u < 0) return -1;
-            if (p->base.position[u] < first) first = p->base.position[u];
+            i64 u = p->producer[p->in_tensor[e]], position = u < 0 ? -1 : p->base.position[u];
+            if (position < first) first = position;
         }
     }
     return first;
@@ -101,12 +108,6 @@ static i64 missing(const Sim *s, i64 v) {
     return count;
 }
 
-static void sum_loads(const Sim *s) {
-    Problem *p = s->p;
-    memset(p->load, 0, sizeof(i64) * (size_t)p->nd);
-    for (i64 v = 0; v < p->n; v++) p->load[p->mode_device[p->mode_ptr[v] + s->mode[v]]] += operator_work(s, v);
-}
-
 /* Evaluate a placement. `from` is then the position up to which it was as the base. 0: its latency exceeds `limit`. */
 int resume(Problem *p, const i64 *mode, const i64 *tiles, const i64 *old_mode, const i64 *old_tiles, i64 limit,
            i64 *from, Result *out) {
@@ -114,7 +115,6 @@ int resume(Problem *p, const i64 *mode, const i64 *tiles, const i64 *old_mode, c
     i64 first = first_effect(p, mode, tiles, old_mode, old_tiles);
     Sim sim = {p, mode, tiles, NULL, 0, 0, 0, 0, first > 0 ? first : 0}, *s = &sim;
     *from = s->count;
-    sum_loads(s);
     begin_simulation(s, out);
     if (first < 0) {
         b->lost = 0;

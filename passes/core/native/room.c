@@ -1,4 +1,4 @@
-/* What a periodic schedule needs of the memories beyond what they hold; see room.py. */
+/* What a schedule needs of the memories beyond what they hold; see room.py. */
 #include <stdlib.h>
 
 #include "frames.h"
@@ -42,7 +42,7 @@ static i64 last_use(const Steady *w, i64 t, i64 m, i64 from, i64 end) {
         if (done > end) end = done;
     }
     if (p->sink[t] && m == p->io_memory) {
-        i64 stage = from < 0 ? 0 : w->entry[from]->stage, done = w->end - stage * w->interval + w->interval;
+        i64 stage = from < 0 ? 0 : w->entry[from]->stage, done = w->end - stage * w->interval + (w->alone ? 0 : w->interval);
         if (done > end) end = done;
     }
     return end;
@@ -60,8 +60,8 @@ static i64 add_buffer(const Steady *w, i64 t, i64 m, i64 task, Event *events, i6
         i64 apart = (w->entry[task]->stage - w->entry[from]->stage) * w->interval;
         if (last_use(w, heir, m, from, 0) <= end + apart) born = end; /* written over its input */
     }
-    i64 length = died > born ? died - born : 1, copies = ceil_div(length, w->interval) + (task < 0);
-    if (task < 0 || length >= w->interval) return size * copies;
+    i64 length = died > born ? died - born : 1, given = task < 0 && !w->alone;
+    if (given || length >= w->interval) return size * (ceil_div(length, w->interval) + given);
     i64 start = born % w->interval, end = start + length;
     if (end > w->interval) { *level += size; end -= w->interval; }
     events[(*count)++] = (Event){start, size};

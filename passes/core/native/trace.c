@@ -1,4 +1,4 @@
-/* What a schedule says of tasks, buffers and waits, as Python objects. */
+/* A schedule as Python objects: when its tasks run, and which buffers there are. */
 #include "tasks.h"
 
 /* Simulate, in the order of a Python sequence unless it is None; -1 and an exception if the order is none. */
@@ -89,30 +89,4 @@ done:
     PyMem_Free(mode);
     PyMem_Free(tiles);
     return out;
-}
-
-PyObject *Problem_counts(Problem *p, PyObject *args) {
-    PyObject *tiles_in, *out = NULL;
-    if (!PyArg_ParseTuple(args, "O", &tiles_in)) return NULL;
-    i64 *tiles = read_ints(tiles_in, p->n, "tiles");
-    if (!tiles || !(out = PyList_New(p->in_ptr[p->n]))) goto fail;
-    for (i64 v = 0; v < p->n; v++)
-        for (i64 e = p->in_ptr[v]; e < p->in_ptr[v + 1]; e++) {
-            i64 u = p->producer[p->in_tensor[e]];
-            PyObject *row = PyTuple_New(tiles[v]);
-            if (!row) goto fail;
-            PyList_SET_ITEM(out, e, row);
-            for (i64 k = 0; k < tiles[v]; k++) {
-                i64 need = u < 0 ? 1 : tiles_needed(p, e, v, p->rows[u], k, tiles[v], tiles[u]);
-                PyObject *item = PyLong_FromLongLong(need);
-                if (!item) goto fail;
-                PyTuple_SET_ITEM(row, k, item);
-            }
-        }
-    PyMem_Free(tiles);
-    return out;
-fail:
-    PyMem_Free(tiles);
-    Py_XDECREF(out);
-    return NULL;
 }

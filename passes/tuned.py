@@ -1,0 +1,124 @@
+"""Tuned: a placement for several frames in flight, searched on in the cyclic order of its tasks.
+
+In:  a compilation with a simulated placement. Out: another placement and the order that goes with it.
+
+Rules:
+1. The order set out from is that of the closed loop with two frames in flight, or as many as may be, whichever is faster.
+2. Local search changes devices, modes and tile counts; what moves keeps its moment (h4hc.passes.core.tuning).
+3. If the buffers of the result do not fit after all, as the search only counts bytes, it goes on with that much less memory;
+   if that does not help, with a buffer spilled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from h4hc.errors import InfeasibleError
+from h4hc.ir.compilation import Compilation
+from h4hc.ir.placement import Placement
+from h4hc.ir.schedule import TICK_SECONDS
+from h4hc.ir.system import Simulated
+from h4hc.passes.core import Problem
+from h4hc.passes.plans import Plan, simulate, to_placement
+from h4hc.passes.room import with_room
+from h4hc.passes.seeds import INTERVAL
+
+_EVALUATIONS = {"fast": 4000, "balanced": 20_000, "exact": 60_000}
+_FULL_SIZE = 250  # operators; smaller problems have more evaluations
+_MOST_TIMES = 2.0
+_AGAIN = 8  # the share of the evaluations, one in so many, after the first search
+_SEED = 0xD1B54A32D192ED03
+
+
+class Order(NamedTuple):
+    """So many frames in flight, ticks between frames, and when each task of a frame starts (as in `Problem.steady`)."""
+
+    frames: int
+    period: int
+    offsets: Sequence[int]
+
+    def starts(self, simulated: Simulated) -> list[int]:
+        """When the tasks start, in the order of the simulation."""
+        data = simulated.system.data
+        numbers = [
+            row[0] if row[1] < 0 else data["operators"] + row[0] * data["memories"] + row[1]
+            for row in simulated.trace[3]
+        ]
+        return [self.offsets[number] for number in numbers]
+
+
+def settled(compilation: Compilation) -> list[Order]:
+    """What the closed loop settles into with each number of frames in flight, as the search saw it."""
+    simulated = simulation_of(compilation)
+    problem = Problem(simulated.system.data)
+    counts = range(2, compilation.options.window + 1)
+    return [Order(count, *problem.steady(simulated.modes, simulated.tiles, count)) for count in counts]
+
+
+def tuned(compilation: Compilation, order: Order | None = None) -> tuple[Compilation, Order]:
+    """The best placement found from that of `compilation`, and its order; `order`: to go on from."""
+    options, simulated = compilation.options, simulation_of(compilation)
+    data = simulated.system.data
+    problem, start = Problem(data), (simulated.modes, simulated.tiles)
+    budget = int(options.budget_seconds / TICK_SECONDS) if options.budget_seconds else 0
+    evaluations = _evaluations(compilation)
+    if order is None:
+        counts = sorted({2, options.window})
+        frames = min(counts, key=lambda count: problem.score(*start, INTERVAL, budget, None, count))
+        order = Order(frames, *problem.steady(*start, frames))
+    else:
+        evaluations //= _AGAIN
+    everyone = (1 << data["devices"]) - 1
+    modes, tiles, period, offsets = problem.tune(
+        *start, order.period, order.offsets, evaluations, _SEED, everyone, budget, order.frames
+    )
+    score = float(budget), float(period), 0.0  # which nothing asks for
+    plan = Plan(simulated.system, tuple(modes), tuple(tiles), score, _placement(compilation).spilled)
+    found = replace(compilation, placement=to_placement(plan), simulated=simulate(plan))
+    return found, Order(order.frames, period, offsets)
+
+
+def tightened(compilation: Compilation, error: InfeasibleError) -> Compilation | None:
+    """`compilation` with a problem in which the memory that was too small has as many bytes less; None: it has none."""
+    simulated, shortage = simulation_of(compilation), error.shortage
+    if shortage is None:
+        return None
+    system = simulated.system
+    memory = system.memories.index(shortage.what.removeprefix("memory "))
+    limits = list(system.data["mem_limit"])
+    limits[memory] -= int(shortage.needed - shortage.available)
+    if limits[memory] < 0:
+        return None
+    system = replace(system, data={**system.data, "mem_limit": limits})
+    return replace(compilation, simulated=replace(simulated, system=system))
+
+
+def minding_memories(compilation: Compilation) -> Compilation:
+    """`compilation` with a problem that knows the memories."""
+    simulated = simulation_of(compilation)
+    system = with_room(simulated.system, compilation.target, _placement(compilation).spilled)
+    return replace(compilation, simulated=replace(simulated, system=system))
+
+
+def simulation_of(compilation: Compilation) -> Simulated:
+    """The simulated placement."""
+    if compilation.simulated is None:
+        raise ValueError("a simulated placement is needed")
+    return compilation.simulated
+
+
+def _evaluations(compilation: Compilation) -> int:
+    options = compilation.options
+    if options.evaluations is not None:
+        return options.evaluations
+    operators = simulation_of(compilation).system.data["operators"]
+    times = max(1.0, min(_FULL_SIZE / max(1, operators), _MOST_TIMES))
+    return int(_EVALUATIONS[options.effort] * times)
+
+
+def _placement(compilation: Compilation) -> Placement:
+    if compilation.placement is None:
+        raise ValueError("a placement is needed")
+    return compilation.placement
