@@ -6,13 +6,15 @@ last fields of a node, so an annotated node is its own bytes and those of its an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from onnx import ModelProto, NodeProto
 
 from h4hc import __version__
+from h4hc.bundle.nodes import Node
 from h4hc.bundle.store import Document
 from h4hc.bundle.wire import CONFIGURATION, METADATA, NODE, framed, number, text
 from h4hc.ir.target import Target
@@ -46,14 +48,14 @@ class Annotator:
     Gives nodes as they stand in the bytes of a graph; one that several graphs hold is made once.
     """
 
-    configuration: str
+    configuration: bytes  # as in each node: the name of the target
     operators: list[Document]
     task_of: Mapping[str, int]
     _places: Mapping[str, _Place]
-    _known: dict[str, tuple[NodeProto, bytes]] = field(default_factory=dict)  # by the node's name
+    _known: dict[str, tuple[Node, bytes]] = field(default_factory=dict)  # by the node's name
     _shared: dict[int, _Shared] = field(default_factory=dict)
 
-    def of_operator(self, node: NodeProto, operator: int, level: int) -> bytes:
+    def of_operator(self, node: Node, operator: int, level: int) -> bytes:
         """`node` of an operator of level `level`, with where and as what it runs; its cost at the anchor node only."""
         name = node.name
         known = self._known.get(name)
@@ -61,13 +63,20 @@ class Annotator:
             anchor, properties, cost = self._of_all_nodes(operator)
             if name == anchor:
                 properties += cost
-            known = node, self._annotated(node, self.operators[operator]["device"], level, properties)
+            plain, device = _plain(node.proto), self.operators[operator]["device"]
+            known = node, self._annotated(plain, node.outputs, device, level, properties)
             self._known.setdefault(name, known)
         return known[1]
 
-    def of_node(self, node: NodeProto, device: str, level: int, properties: Mapping[str, str]) -> bytes:
+    def of_node(self, node: Node, device: str, level: int, properties: Mapping[str, str]) -> bytes:
         """`node` on `device` in pipeline stage `level`, with further `properties`."""
-        return self._annotated(node, device, level, _properties(properties))
+        return self.of_bytes(_plain(node.proto), node.outputs, device, level, properties)
+
+    def of_bytes(
+        self, plain: bytes, outputs: Iterable[str], device: str, level: int, properties: Mapping[str, str]
+    ) -> bytes:
+        """The same of a node without annotations that is `plain` bytes and has `outputs`."""
+        return self._annotated(plain, outputs, device, level, _properties(properties))
 
     def _of_all_nodes(self, operator: int) -> _Shared:
         """The operator and its task, and its cost."""
@@ -89,12 +98,14 @@ class Annotator:
             self._shared[operator] = known
         return known
 
-    def _annotated(self, node: NodeProto, device: str, level: int, properties: bytes) -> bytes:
+    def _annotated(
+        self, plain: bytes, outputs: Iterable[str], device: str, level: int, properties: bytes
+    ) -> bytes:
         """Its outputs are whole on `device`: a NodeDeviceConfigurationProto, with a ShardingSpecProto of each."""
         first, last, place = self._places[device]
-        parts = [framed(2, text(1, tensor) + place) for tensor in node.output if tensor]
-        configuration = b"".join([text(1, self.configuration), *parts, number(3, level)])
-        parts = [_plain(node), first, properties, last, framed(CONFIGURATION, configuration)]
+        parts = [framed(2, text(1, tensor) + place) for tensor in outputs if tensor]
+        configuration = b"".join([self.configuration, *parts, number(3, level)])
+        parts = [plain, first, properties, last, framed(CONFIGURATION, configuration)]
         return framed(NODE, b"".join(parts))
 
 
@@ -104,7 +115,12 @@ def _properties(values: Mapping[str, str]) -> bytes:
 
 def _property(key: str, value: str) -> bytes:
     """A StringStringEntryProto among the metadata of a node."""
-    return framed(METADATA, text(1, key) + text(2, value))
+    return framed(METADATA, _key(key) + text(2, value))
+
+
+@lru_cache(maxsize=64)
+def _key(key: str) -> bytes:
+    return text(1, key)
 
 
 def anchor_node(record: Document) -> str:
@@ -116,7 +132,7 @@ def anchor_node(record: Document) -> str:
 def annotator(document: Document, target: Target) -> Annotator:
     """The annotator for the schedule in `document`."""
     return Annotator(
-        configuration=target.name,
+        configuration=text(1, target.name),
         operators=document["operators"],
         task_of={task["operator"]: task["id"] for task in document["tasks"] if task["kind"] == "compute"},
         _places={device.name: _place(device.name, index) for index, device in enumerate(target.devices)},

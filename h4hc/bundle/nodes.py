@@ -16,6 +16,7 @@ import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from onnx import ModelProto, NodeProto
 
@@ -23,6 +24,20 @@ from h4hc.bundle.document import finished
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.graph import Graph, Operator
 from h4hc.ir.schedule import Schedule
+
+
+class Node(NamedTuple):
+    """A node with its name and tensors at hand: to ask the message for them takes longer every time."""
+
+    proto: NodeProto
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, proto: NodeProto) -> Node:
+        """`proto` as it is now."""
+        return cls(proto, proto.name, tuple(proto.input), tuple(proto.output))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +49,17 @@ class PlacedNodes:
     inputs that are no constants.
     """
 
-    groups: tuple[tuple[NodeProto, ...], ...]
+    groups: tuple[tuple[Node, ...], ...]
     order: tuple[int, ...]
     levels: tuple[int, ...]
     devices: tuple[str, ...]
     producers: Mapping[str, int]
-    constants: Mapping[str, NodeProto]
+    constants: Mapping[str, Node]
     inputs: frozenset[str]
 
-    def constant_nodes(self, tensor: str) -> list[NodeProto]:
+    def constant_nodes(self, tensor: str) -> list[Node]:
         """The nodes that compute the constant `tensor`, operands first; none for an initializer."""
-        found: dict[str, NodeProto] = {}
+        found: dict[str, Node] = {}
         pending = [tensor]
         while pending:
             node = self.constants.get(pending[-1])
@@ -56,9 +71,9 @@ class PlacedNodes:
                     found[node.name] = node
         return list(found.values())
 
-    def _missing(self, node: NodeProto, found: Mapping[str, NodeProto]) -> list[str]:
+    def _missing(self, node: Node, found: Mapping[str, Node]) -> list[str]:
         """The operands of a constant expression that are computed by nodes not yet found."""
-        computed = (name for name in node.input if name in self.constants)
+        computed = (name for name in node.inputs if name in self.constants)
         return [name for name in computed if self.constants[name].name not in found]
 
 
@@ -70,7 +85,7 @@ def place_nodes(compilation: Compilation) -> PlacedNodes:
         tensor: index
         for index, group in enumerate(groups)
         for node in group
-        for tensor in node.output
+        for tensor in node.outputs
         if tensor
     }
     inputs = frozenset(graph.inputs)
@@ -88,9 +103,10 @@ def place_nodes(compilation: Compilation) -> PlacedNodes:
 
 def _group(
     model: ModelProto, operators: Iterable[Operator]
-) -> tuple[tuple[tuple[NodeProto, ...], ...], list[NodeProto]]:
+) -> tuple[tuple[tuple[Node, ...], ...], list[Node]]:
     """The nodes of each operator, and the nodes that belong to no single one."""
-    nodes = {node.name: node for node in model.graph.node}
+    every = [*map(Node.of, model.graph.node)]
+    nodes = {node.name: node for node in every}
     owners: dict[str, int] = dict.fromkeys(nodes, 0)
     for operator in operators:
         for name in operator.nodes:
@@ -98,22 +114,20 @@ def _group(
     groups = tuple(
         tuple(nodes[name] for name in operator.nodes if owners[name] == 1) for operator in operators
     )
-    return groups, [node for node in model.graph.node if owners[node.name] != 1]
+    return groups, [node for node in every if owners[node.name] != 1]
 
 
-def _constants(
-    loose: list[NodeProto], producers: Mapping[str, int], inputs: frozenset[str]
-) -> dict[str, NodeProto]:
+def _constants(loose: list[Node], producers: Mapping[str, int], inputs: frozenset[str]) -> dict[str, Node]:
     for node in loose:
-        for tensor in node.input:
+        for tensor in node.inputs:
             if tensor in producers or tensor in inputs:
                 raise ValueError(f"node {node.name} belongs to no operator but reads {tensor}, no constant")
-    return {tensor: node for node in loose for tensor in node.output if tensor}
+    return {tensor: node for node in loose for tensor in node.outputs if tensor}
 
 
-def _producing_operators(group: tuple[NodeProto, ...], index: int, producers: Mapping[str, int]) -> list[int]:
+def _producing_operators(group: tuple[Node, ...], index: int, producers: Mapping[str, int]) -> list[int]:
     """The other operators that `group` reads from, each once."""
-    found = dict.fromkeys(producers.get(tensor, index) for node in group for tensor in node.input)
+    found = dict.fromkeys(producers.get(tensor, index) for node in group for tensor in node.inputs)
     found.pop(index, None)
     return list(found)
 

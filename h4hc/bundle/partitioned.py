@@ -18,10 +18,10 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 from h4hc.bundle.annotate import Annotator, annotate_model
 from h4hc.bundle.moves import Moves
-from h4hc.bundle.nodes import PlacedNodes
+from h4hc.bundle.nodes import Node, PlacedNodes
 from h4hc.bundle.store import Document
 from h4hc.bundle.tensors import Names, Tensors
-from h4hc.bundle.wire import model_chunks
+from h4hc.bundle.wire import framed, model_chunks, number, text
 from h4hc.ir.compilation import Compilation
 
 DOMAIN = "ai.h4hc"
@@ -135,10 +135,10 @@ class _Emitter:
     def _emit_operator(self, operator: int) -> None:
         device = self._placed.devices[operator]
         for node in self._placed.groups[operator]:
-            inputs = [self._read(tensor, device, operator) for tensor in node.input]
-            outputs = [self._local.get((tensor, device), tensor) for tensor in node.output]
-            if inputs != node.input or outputs != node.output:
-                node = _renamed(node, inputs, outputs)
+            inputs = tuple([self._read(tensor, device, operator) for tensor in node.inputs])
+            outputs = tuple([self._local.get((tensor, device), tensor) for tensor in node.outputs])
+            if inputs != node.inputs or outputs != node.outputs:
+                node = _copied(node, inputs, outputs, node.name)
             self._nodes.append(self._annotator.of_operator(node, operator, self._placed.levels[operator]))
 
     def _read(self, tensor: str, device: str, operator: int) -> str:
@@ -162,24 +162,23 @@ class _Emitter:
     def _emit_constant(self, tensor: str, device: str, level: int) -> None:
         """Emit the nodes that compute the constant `tensor`, but those that `device` has already."""
         for node in self._placed.constant_nodes(tensor):
-            outputs = [name for name in node.output if name]
+            outputs = [name for name in node.outputs if name]
             if any((name, device) in self._local for name in outputs):
                 continue
             original = self._may_keep_names(node, device)
             for name in outputs:
                 self._local[name, device] = name if original else self._new_tensor(name, device)
-            copy = _renamed(
+            copy = _copied(
                 node,
-                [self._local.get((name, device), name) for name in node.input],
-                [self._local.get((name, device), name) for name in node.output],
+                tuple([self._local.get((name, device), name) for name in node.inputs]),
+                tuple([self._local.get((name, device), name) for name in node.outputs]),
+                node.name if original else self._node_names.fresh(f"{node.name}@{device}"),
             )
-            if not original:
-                copy.name = self._node_names.fresh(f"{node.name}@{device}")
             self._nodes.append(self._annotator.of_node(copy, device, level, {}))
 
-    def _may_keep_names(self, node: NodeProto, device: str) -> bool:
+    def _may_keep_names(self, node: Node, device: str) -> bool:
         """Whether this copy of a constant expression is the original; a graph output's is the io device's."""
-        if node.name in self._kept or (device != self._io and not self._outputs.isdisjoint(node.output)):
+        if node.name in self._kept or (device != self._io and not self._outputs.isdisjoint(node.outputs)):
             return False
         self._kept.add(node.name)
         return True
@@ -189,21 +188,20 @@ class _Emitter:
         delivers = tensor in self._outputs and device == self._io and self._is_far(source)
         result = tensor if delivers else self._new_tensor(tensor, device)
         move = self._moves.of(tensor, device, reader)
-        node = NodeProto(
-            op_type=TRANSFER,
-            input=[self._local.get((tensor, source), tensor)],
-            output=[result],
-            name=self._node_names.fresh(f"{TRANSFER}:{tensor}@{device}"),
-            domain=DOMAIN,
-            attribute=[
-                _number("bytes", move.bytes),
-                _number("copy", move.task is not None),
-                _text("dst", device),
-                _text("src", source),
-                _text("tensor", move.root),
-            ],
-        )
-        self._nodes.append(self._annotator.of_node(node, device, level, move.properties))
+        fields = [
+            text(NodeProto.INPUT_FIELD_NUMBER, self._local.get((tensor, source), tensor)),
+            text(NodeProto.OUTPUT_FIELD_NUMBER, result),
+            text(NodeProto.NAME_FIELD_NUMBER, self._node_names.fresh(f"{TRANSFER}:{tensor}@{device}")),
+            text(NodeProto.OP_TYPE_FIELD_NUMBER, TRANSFER),
+            _number("bytes", move.bytes),
+            _number("copy", move.task is not None),
+            _text("dst", device),
+            _text("src", source),
+            _text("tensor", move.root),
+            text(NodeProto.DOMAIN_FIELD_NUMBER, DOMAIN),
+        ]
+        node = self._annotator.of_bytes(b"".join(fields), [result], device, level, move.properties)
+        self._nodes.append(node)
         self._local[tensor, device] = result
         return result
 
@@ -225,18 +223,26 @@ class _Emitter:
         return name
 
 
-def _renamed(node: NodeProto, inputs: list[str], outputs: list[str]) -> NodeProto:
-    """A copy of `node` with other inputs and outputs."""
+def _copied(node: Node, inputs: tuple[str, ...], outputs: tuple[str, ...], name: str) -> Node:
+    """A copy of `node` with other inputs and outputs, called `name`."""
     copy = NodeProto()
-    copy.CopyFrom(node)
+    copy.CopyFrom(node.proto)
     copy.input[:] = inputs
     copy.output[:] = outputs
-    return copy
+    if name != node.name:
+        copy.name = name
+    return Node(copy, name, inputs, outputs)
 
 
-def _number(name: str, value: int) -> AttributeProto:
-    return AttributeProto(name=name, type=AttributeProto.INT, i=value)
+def _number(name: str, value: int) -> bytes:
+    """An attribute of a node."""
+    return _attribute(name, number(AttributeProto.I_FIELD_NUMBER, value), AttributeProto.INT)
 
 
-def _text(name: str, value: str) -> AttributeProto:
-    return AttributeProto(name=name, type=AttributeProto.STRING, s=value.encode())
+def _text(name: str, value: str) -> bytes:
+    return _attribute(name, text(AttributeProto.S_FIELD_NUMBER, value), AttributeProto.STRING)
+
+
+def _attribute(name: str, value: bytes, kind: int) -> bytes:
+    start, end = text(AttributeProto.NAME_FIELD_NUMBER, name), number(AttributeProto.TYPE_FIELD_NUMBER, kind)
+    return framed(NodeProto.ATTRIBUTE_FIELD_NUMBER, start + value + end)

@@ -19,7 +19,7 @@ from h4hc.bundle.advice import advice
 from h4hc.bundle.document import read_kernel
 from h4hc.bundle.recurrence import recurrence_bound
 from h4hc.bundle.store import Document, json_encoder
-from h4hc.bundle.texts import CostTexts, object_text, with_text
+from h4hc.bundle.texts import RecordTexts, object_text, with_texts
 from h4hc.bundle.timing import Timing
 from h4hc.ir.workload import Kernel, kernel_class
 
@@ -50,17 +50,17 @@ def render_report(
     document: Document,
     timings: Mapping[int, Timing],
     measured: Measured | None = None,
-    costs: CostTexts | None = None,
+    texts: RecordTexts | None = None,
 ) -> str:
     """The page for `document`, with what a real run took if that was measured.
 
-    `costs` has the texts of the operators' costs, if other files take them as well.
+    `texts` has the texts of records, if other files take them as well.
     """
     template, fixed = _template()
     parts = {
         **fixed,
         "title": html.escape(f"{document['model']['name']} on {document['target']['name']}"),
-        "data": in_script(page_json(document, timings, measured, costs or CostTexts(_encode))),
+        "data": in_script(page_json(document, timings, measured, texts or RecordTexts(_encode))),
     }
     return _PLACEHOLDER.sub(lambda match: parts[match[1]], template)
 
@@ -89,7 +89,7 @@ def in_script(text: str) -> str:
 
 
 def page_json(
-    document: Document, timings: Mapping[int, Timing], measured: Measured | None, texts: CostTexts
+    document: Document, timings: Mapping[int, Timing], measured: Measured | None, texts: RecordTexts
 ) -> str:
     """What the page's scripts read: the document, with timings in the tasks and anchors in the operators."""
     operators, target = document["operators"], document["target"]
@@ -98,7 +98,7 @@ def page_json(
     rows, costs = _shared_costs(operators, kernels, target, texts)
     classes = [kernel_class(kernel) for kernel in kernels]
     kept = ("model", "target", "options", "tick_seconds", "summary", "devices", "links", "memories", "claims")
-    data = {key: document[key] for key in (*kept, "producer", "buffers", "queues", "handoff")} | {
+    data = {key: document[key] for key in (*kept, "producer", "queues", "handoff")} | {
         "operators": [
             _operator(operator, {"anchor": anchor, "costs": row, "class": kind})
             for operator, anchor, row, kind in zip(operators, anchors, rows, classes, strict=True)
@@ -110,7 +110,8 @@ def page_json(
     }
     if measured is not None:
         data["measured"] = measured.to_json()
-    return with_text(data, "costs", f"[{','.join(costs)}]", _encode)
+    lists = {"buffers": map(texts.record, document["buffers"]), "costs": costs}
+    return with_texts(data, {name: f"[{','.join(items)}]" for name, items in lists.items()}, _encode)
 
 
 def _kernels(operators: list[Document]) -> list[Kernel]:
@@ -123,7 +124,7 @@ def _kernels(operators: list[Document]) -> list[Kernel]:
 
 
 def _shared_costs(
-    operators: list[Document], kernels: list[Kernel], target: Document, texts: CostTexts
+    operators: list[Document], kernels: list[Kernel], target: Document, texts: RecordTexts
 ) -> tuple[list[int], list[str]]:
     """The costs of each operator as an index into those of distinct kernels, which have a line of advice on each."""
     numbers: dict[tuple[str, Kernel], int] = {}
@@ -140,14 +141,14 @@ def _shared_costs(
     return rows, costs
 
 
-def _advised(entry: Document, kernel: Kernel, device: str, target: Document, texts: CostTexts) -> str:
+def _advised(entry: Document, kernel: Kernel, device: str, target: Document, texts: RecordTexts) -> str:
     """The costs of a device as JSON."""
     if "refused" in entry:
         return _encode(entry)
     modes = {}
     for mode, cost in entry.items():
         line = advice(cost, kernel, device, target)
-        modes[mode] = f'{{"advice":{_encode(line)},{texts.cost(cost)[1:]}'
+        modes[mode] = f'{{"advice":{_encode(line)},{texts.record(cost)[1:]}'
     return object_text(modes, _encode)
 
 

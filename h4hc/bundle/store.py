@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from h4hc.errors import BundleError
 
 if TYPE_CHECKING:
-    from h4hc.bundle.texts import CostTexts
+    from h4hc.bundle.texts import RecordTexts
 
 Document = dict[str, Any]
 
@@ -49,23 +49,25 @@ def json_encoder(allow_nan: bool) -> Callable[[Any], str]:
 encode = json_encoder(allow_nan=False)
 
 
-def dump_document(document: Document, costs: CostTexts | None = None) -> str:
+def dump_document(document: Document, texts: RecordTexts | None = None) -> str:
     """The document as JSON with sorted keys and one record per line, so that two schedules can be diffed.
 
-    `costs` has the texts of the operators' costs, if other files take them as well.
+    `texts` has the texts of records, if other files take them as well.
     """
-    fields = [f"{encode(key)}:{_dump_field(key, document[key], costs)}" for key in sorted(document)]
+    fields = [f"{encode(key)}:{_dump_field(key, document[key], texts)}" for key in sorted(document)]
     return "{\n" + ",\n".join(fields) + "\n}\n"
 
 
-def _dump_field(key: str, value: Any, costs: CostTexts | None) -> str:
+def _dump_field(key: str, value: Any, texts: RecordTexts | None) -> str:
     if key not in ONE_RECORD_PER_LINE or not value:
         return encode(value)
     if isinstance(value, dict):
         lines = [f"{encode(name)}:{encode(value[name])}" for name in sorted(value)]
         return "{\n" + ",\n".join(lines) + "\n}"
-    if key == "operators" and costs is not None:
-        return "[\n" + ",\n".join(map(costs.operator, value)) + "\n]"
+    if key == "operators" and texts is not None:
+        return "[\n" + ",\n".join(map(texts.operator, value)) + "\n]"
+    if key == "buffers" and texts is not None:
+        return "[\n" + ",\n".join(map(texts.record, value)) + "\n]"
     return "[\n" + ",\n".join(map(encode, value)) + "\n]"
 
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
+from onnx import FunctionProto, GraphProto, ModelProto
 
 from h4hc.bundle.annotate import Annotator, annotate_model
-from h4hc.bundle.nodes import PlacedNodes
+from h4hc.bundle.nodes import Node, PlacedNodes
 from h4hc.bundle.partitioned import copy_header
 from h4hc.bundle.store import Document
 from h4hc.bundle.tensors import Tensors
@@ -111,13 +111,13 @@ def _cut(segments: list[Segment], placed: PlacedNodes, outputs: list[str]) -> No
 def _reads(segment: Segment, placed: PlacedNodes) -> Iterable[str]:
     for operator in segment.operators:
         for node in placed.groups[operator]:
-            yield from node.input
+            yield from node.inputs
 
 
 def _writes(segment: Segment, placed: PlacedNodes) -> Iterable[str]:
     for operator in segment.operators:
         for node in placed.groups[operator]:
-            yield from node.output
+            yield from node.outputs
 
 
 class _Builder:
@@ -144,19 +144,19 @@ class _Builder:
         """The model of `segment` as the chunks of its file."""
         nodes, graph = self._nodes(segment)
         graph.append(GraphProto(name=name).SerializeToString())
-        used = dict.fromkeys(t for node in nodes for t in node.input)
+        used = dict.fromkeys(t for node in nodes for t in node.inputs)
         used.update(dict.fromkeys(segment.constants))
         info, infos, known = self._tensors.framed_info, self._tensors.infos, self._tensors.initializers
         optional = [name for name in self._optional if name in used]
         graph += [info(INPUT, tensor) for tensor in (*segment.inputs, *optional)]
         graph += [info(OUTPUT, tensor) for tensor in segment.outputs]
         ports = {*segment.inputs, *segment.outputs}
-        inner = dict.fromkeys(t for node in nodes for t in node.output if t and t not in ports)
+        inner = dict.fromkeys(t for node in nodes for t in node.outputs if t and t not in ports)
         graph += [info(VALUE_INFO, tensor) for tensor in inner if tensor in infos]
         initializers = [known[tensor] for tensor in used if tensor in known]
         return model_chunks(self._header(nodes), graph, initializers)
 
-    def _header(self, nodes: list[NodeProto]) -> bytes:
+    def _header(self, nodes: list[Node]) -> bytes:
         """The model around a graph of `nodes`: many are alike."""
         source = self._compilation.model
         functions, domains = _needed(source, nodes)
@@ -173,9 +173,9 @@ class _Builder:
             self._headers[key] = model.SerializeToString()
         return self._headers[key]
 
-    def _nodes(self, segment: Segment) -> tuple[list[NodeProto], list[bytes]]:
+    def _nodes(self, segment: Segment) -> tuple[list[Node], list[bytes]]:
         """The nodes of `segment` with the constant expressions that they read, and the same as fields of a graph."""
-        nodes: list[NodeProto] = []
+        nodes: list[Node] = []
         fields: list[bytes] = []
         emitted: set[str] = set()
 
@@ -189,7 +189,7 @@ class _Builder:
         constants = self._placed.constants
         for operator in segment.operators:
             for node in self._placed.groups[operator]:
-                for tensor in node.input:
+                for tensor in node.inputs:
                     if tensor in constants:
                         add_constant(tensor)
                 nodes.append(node)
@@ -199,12 +199,12 @@ class _Builder:
         return nodes, fields
 
 
-def _needed(source: ModelProto, nodes: Iterable[NodeProto]) -> tuple[list[FunctionProto], set[str]]:
+def _needed(source: ModelProto, nodes: Iterable[Node]) -> tuple[list[FunctionProto], set[str]]:
     """The functions of `source` that `nodes` call, directly or not, and the operator domains in use."""
     known = {(f.domain, f.name, f.overload): f for f in source.functions}
     called: dict[tuple[str, str, str], FunctionProto] = {}
     domains: set[str] = set()
-    pending = list(nodes)
+    pending = [node.proto for node in nodes]
     while pending:
         node = pending.pop()
         domains.add(_plain(node.domain))

@@ -1,7 +1,7 @@
 """JSON texts that several files of a bundle hold, made once.
 
 Most of schedule.json, of its binary record and of the report's data are the costs of operators, and operators with equal
-kernels share one record of them.
+kernels share one record of them. The report has the buffers as schedule.json has them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from h4hc.bundle.store import Document
 Encode = Callable[[Any], str]  # JSON with sorted keys and without spaces
 
 
-class CostTexts:
-    """The costs of operators as JSON, by the record itself: one that is there twice is encoded once.
+class RecordTexts:
+    """Records of a document as JSON, by the record itself: one that is there twice is encoded once.
 
     For the records of one document, which must outlive it.
     """
@@ -34,18 +34,18 @@ class CostTexts:
 
     def operator(self, operator: Document) -> str:
         """The record of an operator."""
-        return with_text(operator, "costs", self.row(operator["costs"]), self._encode)
+        return with_texts(operator, {"costs": self.row(operator["costs"])}, self._encode)
 
     def _device(self, entry: Document) -> str:
         if "refused" in entry:
             return self._encode(entry)
-        return object_text({mode: self.cost(cost) for mode, cost in entry.items()}, self._encode)
+        return object_text({mode: self.record(cost) for mode, cost in entry.items()}, self._encode)
 
-    def cost(self, cost: Document) -> str:
-        """One cost."""
-        text = self._known.get(id(cost))
+    def record(self, record: Document) -> str:
+        """One cost, or another record that several files hold."""
+        text = self._known.get(id(record))
         if text is None:
-            text = self._known[id(cost)] = self._encode(cost)
+            text = self._known[id(record)] = self._encode(record)
         return text
 
 
@@ -54,13 +54,17 @@ def object_text(values: Mapping[str, str], encode: Encode) -> str:
     return "{" + ",".join([f"{encode(name)}:{values[name]}" for name in sorted(values)]) + "}"
 
 
-def with_text(fields: Document, name: str, value: str, encode: Encode) -> str:
-    """The object of `fields` and of `name`, whose `value` is JSON already; `fields` may hold another one, which goes.
+def with_texts(fields: Document, values: Mapping[str, str], encode: Encode) -> str:
+    """The object of `fields` and of `values`, which are JSON already and replace fields of the same names.
 
-    Fields whose names come before `name` must hold no object with a field of that name.
+    Fields whose names come before one of `values` must hold no object with a field of that name.
     """
-    # Inside a text the quotes would have backslashes in front of them.
-    return encode({**fields, name: 0}).replace(f"{encode(name)}:0", f"{encode(name)}:{value}", 1)
+    text = encode({**fields, **dict.fromkeys(values, 0)})
+    # The last comes first: nothing but fields is in front of it. Inside a text the quotes would have backslashes.
+    for name in sorted(values, reverse=True):
+        quoted = encode(name)
+        text = text.replace(f"{quoted}:0", f"{quoted}:{values[name]}", 1)
+    return text
 
 
 def filled(text: str, gap: str, values: Sequence[str]) -> str:

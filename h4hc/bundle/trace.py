@@ -21,7 +21,7 @@ def build_trace(document: Document, timings: Mapping[int, Timing]) -> str:
     resources = {name: number for number, name in enumerate(_resources(document), start=1)}
     events = [
         *map(encode, _processes(resources, document)),
-        *map(encode, _task_events(document, timings, resources, scale)),
+        *_task_events(document, timings, resources, scale),
         *_flow_events(document, resources, scale),
         *_memory_events(document, len(resources) + 1, scale),
     ]
@@ -43,36 +43,27 @@ def _processes(resources: Mapping[str, int], document: Document) -> Iterator[Eve
 
 def _task_events(
     document: Document, timings: Mapping[int, Timing], resources: Mapping[str, int], scale: int
-) -> Iterator[Event]:
+) -> Iterator[str]:
+    """The work of every task, as JSON."""
     operators = {operator["name"]: operator for operator in document["operators"]}
     for task in document["tasks"]:
         timing = timings.get(task["id"])
         operator = operators.get(task["operator"])
-        yield {
-            "ph": "X",
-            "pid": resources[task["resource"]],
-            "tid": 1,
-            "name": _title(task),
-            "cat": task["kind"],
-            "ts": _microseconds(task["start"], scale),
-            "dur": _microseconds(task["end"] - task["start"], scale),
-            "args": {
-                "task": task["id"],
-                "operator": task["operator"],
-                "tensor": task["tensor"],
-                "nodes": operator["nodes"] if operator else [],
-                "waits": [
-                    {key: wait[key] for key in ("task", "reason", "latency")} for wait in task["waits"]
-                ],
-                "reads": task["reads"],
-                "writes": task["writes"],
-                "tiles": task["tiles"],
-                "bytes": task["bytes"],
-                "energy_pJ": task["energy"],
-                "stall_us": _microseconds(timing.stall if timing else 0, scale),
-                "starts_after": f"{timing.cause} {timing.blocker}" if timing and timing.blocker >= 0 else "",
-            },
-        }
+        waits = [
+            f'{{"latency":{wait["latency"]},"reason":{encode(wait["reason"])},"task":{wait["task"]}}}'
+            for wait in task["waits"]
+        ]
+        after = f"{timing.cause} {timing.blocker}" if timing and timing.blocker >= 0 else ""
+        yield (
+            f'{{"args":{{"bytes":{task["bytes"]},"energy_pJ":{task["energy"]}'
+            f',"nodes":{encode(operator["nodes"] if operator else [])},"operator":{encode(task["operator"])}'
+            f',"reads":{encode(task["reads"])},"stall_us":{_microseconds(timing.stall if timing else 0, scale)!r}'
+            f',"starts_after":{encode(after)},"task":{task["id"]},"tensor":{encode(task["tensor"])}'
+            f',"tiles":{task["tiles"]},"waits":[{",".join(waits)}],"writes":{encode(task["writes"])}}}'
+            f',"cat":{encode(task["kind"])},"dur":{_microseconds(task["end"] - task["start"], scale)!r}'
+            f',"name":{encode(_title(task))},"ph":"X","pid":{resources[task["resource"]]},"tid":1'
+            f',"ts":{_microseconds(task["start"], scale)!r}}}'
+        )
 
 
 def _title(task: Document) -> str:

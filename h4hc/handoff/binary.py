@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from h4hc.bundle.store import Document, check_version
 from h4hc.bundle.store import encode as encode_json
-from h4hc.bundle.texts import CostTexts, filled
+from h4hc.bundle.texts import RecordTexts, filled
 from h4hc.bundle.validate import validate_document
 from h4hc.errors import BundleError
 from h4hc.handoff import layout
@@ -51,19 +51,21 @@ def encode(document: Document) -> bytes:
     return encode_tables(document, *build_tables(document))
 
 
-def encode_tables(document: Document, tables: Tables, names: Names, costs: CostTexts | None = None) -> bytes:
-    """schedule.h4hs of a document and its tables; `costs` has the texts of its costs, if other files take them as well."""
+def encode_tables(
+    document: Document, tables: Tables, names: Names, texts: RecordTexts | None = None
+) -> bytes:
+    """schedule.h4hs of a document and its tables; `texts` has those of its records, if other files take them as well."""
     lifetimes = tuple(Lifetime(buffer["start"], buffer["end"]) for buffer in document["buffers"])
-    details = _details(document, restore(tables, names, lifetimes), costs or CostTexts(encode_json))
+    details = _details(document, restore(tables, names, lifetimes), texts or RecordTexts(encode_json))
     return write_binary(tables, Record(names, lifetimes, details))
 
 
-def _details(document: Document, known: Document, costs: CostTexts) -> str:
+def _details(document: Document, known: Document, texts: RecordTexts) -> str:
     """The difference of the two as JSON, where each operator has costs and a known one none."""
     operators = [{**operator, "costs": 0} for operator in document["operators"]]
     text = encode_json(difference({**document, "operators": operators}, known))
     # Objects that stand before the operators have no costs, nor have other parts of an operator.
-    values = [f'"costs":{{"=":{costs.row(operator["costs"])}}}' for operator in document["operators"]]
+    values = [f'"costs":{{"=":{texts.row(operator["costs"])}}}' for operator in document["operators"]]
     return filled(text, '"costs":{"=":0}', values)
 
 
@@ -110,12 +112,22 @@ def _record(builder: Builder, record: Record) -> dict[int, int]:
 
 
 def _strings(builder: Builder, value: str | Sequence[str]) -> int:
+    """A text, or a vector of texts: the bytes that Builder.CreateString gives one by one, all at once."""
     if isinstance(value, str):
         return int(builder.CreateString(value))
-    places = [builder.CreateString(text) for text in value]
-    builder.StartVector(4, len(places), 4)
-    for place in reversed(places):
-        builder.PrependUOffsetTRelative(place)
+    blocks, places = [], []
+    used = int(builder.Offset())
+    for item in value:
+        content = item.encode()
+        end = b"\0" * (1 + -(used + len(content) + 1) % 4)
+        blocks.append(len(content).to_bytes(4, "little") + content + end)
+        used += len(blocks[-1])
+        places.append(used)
+    _push(builder, 1, b"".join(reversed(blocks)))
+    count = len(places)
+    builder.StartVector(4, count, 4)
+    start = builder.Offset() + 4 * count
+    _place(builder, struct.pack(f"<{count}I", *[start - 4 * i - place for i, place in enumerate(places)]))
     return int(builder.EndVector())
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from h4hc.bundle.store import encode, indented, json_encoder
-from h4hc.bundle.texts import CostTexts, filled, object_text, with_text
+from h4hc.bundle.texts import RecordTexts, filled, object_text, with_texts
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -42,9 +42,10 @@ def test_without_the_compiled_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json_encoder(allow_nan=False)({"b": "x", "a": [1.5]}) == '{"a":[1.5],"b":"x"}'
 
 
-@given(FLAT, st.text(), VALUES)
-def test_an_object_with_a_finished_field(fields: dict[str, Any], name: str, value: Any) -> None:
-    assert with_text(fields, name, encode(value), encode) == encode({**fields, name: value})
+@given(FLAT, OBJECTS)
+def test_an_object_with_finished_fields(fields: dict[str, Any], values: dict[str, Any]) -> None:
+    texts = {name: encode(value) for name, value in values.items()}
+    assert with_texts(fields, texts, encode) == encode({**fields, **values})
 
 
 @given(st.lists(st.tuples(FLAT, VALUES)))
@@ -72,7 +73,7 @@ def test_equal_costs_are_encoded_once() -> None:
         return encode(value)
 
     row = {"npu": {"": {"seconds": 1e-6}, "prefetch": {"seconds": 5e-7}}, "cim": {"refused": "no room"}}
-    texts = CostTexts(counted)
+    texts = RecordTexts(counted)
     first = texts.operator({"name": "a", "costs": row, "z": 1})
     assert first == encode({"name": "a", "costs": row, "z": 1})
     assert texts.operator({"name": "b", "costs": row}) == encode({"name": "b", "costs": row})

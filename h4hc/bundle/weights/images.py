@@ -117,7 +117,7 @@ class _Images:
     def _matrix(self, operator: Operator, item: Product) -> Matrix | None:
         nodes = self._placed.groups[self._index_of[operator.name]]
         anchor = next((node for node in nodes if node.name == operator.name), None)
-        return None if anchor is None else find_matrix(anchor, item, self._source)
+        return None if anchor is None else find_matrix(anchor.proto, item, self._source)
 
     def _tiles(
         self, operator: Operator, device: Device, item: Product, cluster: Cluster, stay: int
@@ -196,7 +196,7 @@ class _Images:
         if constant in stored:
             return [constant]
         return [
-            name for node in self._placed.constant_nodes(constant) for name in node.input if name in stored
+            name for node in self._placed.constant_nodes(constant) for name in node.inputs if name in stored
         ]
 
 
@@ -235,7 +235,7 @@ def _source(compilation: Compilation, placed: PlacedNodes, tensors: Tensors) -> 
     infos = tensors.infos
     return Source(
         {t.name: t for t in compilation.model.graph.initializer if t.data_type != TensorProto.STRING},
-        placed.constants,
+        {tensor: node.proto for tensor, node in placed.constants.items()},
         lambda name: _shape(infos[name]) if name in infos else None,
     )
 
