@@ -25,7 +25,7 @@ from h4hc.ir.compilation import Options
 @click.option(
     "--effort", type=click.Choice(["fast", "balanced", "exact"]), default="balanced", show_default=True
 )
-@click.option("--frames", type=click.IntRange(1, 16), help="Frames in flight.")
+@click.option("--frames", type=click.IntRange(1, 8), help="Frames in flight.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def pick(
