@@ -35,7 +35,7 @@ _FULL_SIZE = 250  # operators; smaller problems have more evaluations
 _MOST_TIMES = 8.0
 _LOAD_TIMES = 8  # more of them for the load and the latency of one frame, which are soon worked out
 _ATTEMPTS = 4  # for the throughput: short searches, of which one goes on
-_INTERVAL_TIMES = 3.0  # more of them for the throughput: a rough start has far to go
+_INTERVAL_TIMES = 3  # at most, more of them for the throughput, one per frame in flight: a rough start
 _STARTS = {"fast": 1, "balanced": 2, "exact": 2}  # seeds from which the search sets out
 _FILLS = 8  # placements with operators in larger modes that are tried
 _WARM_SHARE = 6  # of the evaluations, from a parent's placement
@@ -70,7 +70,7 @@ class Searcher:
         if whole:
             self.base = replace(self.base, data={**self.base.data, "rows": [1] * operators})
         times = max(1.0, min(_FULL_SIZE / max(1, operators), _MOST_TIMES))
-        times *= _INTERVAL_TIMES if self.objective == INTERVAL else 1.0
+        times *= min(self.frames, _INTERVAL_TIMES) if self.objective == INTERVAL else 1
         self.evaluations = int(EVALUATIONS[options.effort] * times)
         if options.evaluations is not None:
             self.evaluations = options.evaluations

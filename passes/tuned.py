@@ -26,8 +26,6 @@ from h4hc.passes.room import with_room
 from h4hc.passes.seeds import INTERVAL
 
 _EVALUATIONS = {"fast": 4000, "balanced": 20_000, "exact": 60_000}
-_FULL_SIZE = 250  # operators; smaller problems have more evaluations
-_MOST_TIMES = 2.0
 _AGAIN = 8  # the share of the evaluations, one in so many, after the first search
 _SEED = 0xD1B54A32D192ED03
 
@@ -63,7 +61,7 @@ def tuned(compilation: Compilation, order: Order | None = None) -> tuple[Compila
     data = simulated.system.data
     problem, start = Problem(data), (simulated.modes, simulated.tiles)
     budget = int(options.budget_seconds / TICK_SECONDS) if options.budget_seconds else 0
-    evaluations = _evaluations(compilation)
+    evaluations = _EVALUATIONS[options.effort] if options.evaluations is None else options.evaluations
     if order is None:
         counts = sorted({2, options.window})
         frames = min(counts, key=lambda count: problem.score(*start, INTERVAL, budget, None, count))
@@ -107,15 +105,6 @@ def simulation_of(compilation: Compilation) -> Simulated:
     if compilation.simulated is None:
         raise ValueError("a simulated placement is needed")
     return compilation.simulated
-
-
-def _evaluations(compilation: Compilation) -> int:
-    options = compilation.options
-    if options.evaluations is not None:
-        return options.evaluations
-    operators = simulation_of(compilation).system.data["operators"]
-    times = max(1.0, min(_FULL_SIZE / max(1, operators), _MOST_TIMES))
-    return int(_EVALUATIONS[options.effort] * times)
 
 
 def _placement(compilation: Compilation) -> Placement:
