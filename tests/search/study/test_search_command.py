@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -177,6 +178,15 @@ def test_without_anything_to_search() -> None:
     assert "Missing what to search" in call("run").output
 
 
+@pytest.fixture
+def heeded_interrupts() -> Iterator[None]:
+    """A process in the background of a shell is started with interrupts ignored, and so are its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     arguments = ["-b", "100000", "-w", "2", "-o", str(path), *SMALL[:4], "--population", "10"]
