@@ -63,7 +63,7 @@ class Searcher:
         self.objective = OBJECTIVES.index(options.objective)
         if self.objective == INTERVAL and self.frames == 1:
             self.objective = LATENCY
-        self.budget = int(options.budget_seconds / TICK_SECONDS) if options.budget_seconds else 0
+        self.budget = options.budget_ticks
         self.whole = whole
         self.base = build_system(compilation)
         operators = self.base.data["operators"]
@@ -296,8 +296,8 @@ class Searcher:
     def seconds_and_joules(self, plan: Plan) -> tuple[float, float]:
         """Latency and energy of `plan`."""
         latency, energy, used, _, _ = Problem(plan.system.data).trace(plan.modes, plan.tiles)
-        static = sum(w for d, w in enumerate(plan.system.data["dev_static"]) if used >> d & 1)
-        return latency * TICK_SECONDS, (energy + round(static * latency)) * 1e-12
+        static = round(plan.system.static_power(used) * latency)
+        return latency * TICK_SECONDS, (energy + static) * 1e-12
 
     def score(
         self,

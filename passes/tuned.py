@@ -18,7 +18,6 @@ from typing import NamedTuple
 from h4hc.errors import InfeasibleError
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.placement import Placement
-from h4hc.ir.schedule import TICK_SECONDS
 from h4hc.ir.system import Simulated
 from h4hc.passes.core import Problem
 from h4hc.passes.plans import Plan, simulate, to_placement
@@ -60,7 +59,7 @@ def tuned(compilation: Compilation, order: Order | None = None) -> tuple[Compila
     options, simulated = compilation.options, simulation_of(compilation)
     data = simulated.system.data
     problem, start = Problem(data), (simulated.modes, simulated.tiles)
-    budget = int(options.budget_seconds / TICK_SECONDS) if options.budget_seconds else 0
+    budget = options.budget_ticks
     evaluations = _EVALUATIONS[options.effort] if options.evaluations is None else options.evaluations
     if order is None:
         counts = sorted({2, options.window})

@@ -93,6 +93,11 @@ class Options:
             return RATE_FRAMES
         return THROUGHPUT_FRAMES if self.objective == "throughput" else 1
 
+    @property
+    def budget_ticks(self) -> int:
+        """The latency budget in whole ticks; 0: there is none."""
+        return int(self.budget_seconds / TICK_SECONDS) if self.budget_seconds else 0
+
     def excess(self, latency: float) -> float:
         """Ticks by which a latency in ticks exceeds the budget."""
         return max(0.0, latency - self.budget_seconds / TICK_SECONDS) if self.budget_seconds else 0.0

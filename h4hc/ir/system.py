@@ -31,9 +31,8 @@ class System:
     mode_costs: tuple[tuple[Cost, ...], ...]  # per operator, in the order of its modes
     bytes: tuple[int, ...]  # per tensor
     overwrites: tuple[tuple[int, int, int], ...] = ()  # (operator, input, output): see Operator.overwrites
-    parts: tuple[
-        tuple[int, int, int, int], ...
-    ] = ()  # (operator, part, whole, bytes before it), inner ones first
+    # (operator, part, whole, bytes before it), inner ones first
+    parts: tuple[tuple[int, int, int, int], ...] = ()
     idle: frozenset[int] = frozenset()  # operators that only join or divide in place
     weights: tuple[int, ...] = ()  # bytes per operator
     single: tuple[int, ...] = ()  # by mode number over all operators: the mode that it copies, or itself
@@ -42,6 +41,11 @@ class System:
         """Bit mask of the named devices."""
         wanted = set(names)
         return sum(1 << index for index, name in enumerate(self.devices) if name in wanted)
+
+    def static_power(self, used: int) -> float:
+        """Picojoules per tick of the devices in the bit mask `used`."""
+        watts: list[float] = self.data["dev_static"]
+        return sum(power for device, power in enumerate(watts) if used >> device & 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,4 @@ class Simulated:
     @property
     def static_power(self) -> float:
         """Picojoules per tick of the devices that are used."""
-        used = self.trace[2]
-        watts: list[float] = self.system.data["dev_static"]
-        return sum(power for device, power in enumerate(watts) if used >> device & 1)
+        return self.system.static_power(self.trace[2])

@@ -35,10 +35,8 @@ class Tuning:
         """Set out from the order of `start`, once run: what settles slowly is not taken for better than it is."""
         self.data, self.frames = data, frames
         self.current = self.next = self.best = start
-        self.shift = (
-            range(0),
-            0,
-        )  # operators, ticks by which they and the transfers of their results start later
+        # Operators, and ticks by which they and the transfers of their results start later.
+        self.shift = range(0), 0
         self.rate(modes, tiles, 0.0)
         self.current = self.next
 
