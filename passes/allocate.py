@@ -160,14 +160,13 @@ def _too_small(
     weights, peak, size = needs
     with_frames = f" with {frames} frames in flight" if frames > 1 else ""
     fewer = "allow fewer frames in flight, or " if frames > 1 else ""
+    change = (f"memory {memory}", *(("frames in flight",) if frames > 1 else ()))
     return InfeasibleError(
         f"memory {memory} of target {compilation.target.name} has {size} bytes; "
         f"{compilation.source.name} needs {weights} for weights and {peak} for activations{with_frames}",
         code="memory",
         hint=f"{fewer}enlarge {memory}, or give its devices a larger spill or weights memory",
-        shortage=Shortage(
-            f"memory {memory}", weights + peak, size, "B", (f"memory {memory}", "frames in flight")
-        ),
+        shortage=Shortage(f"memory {memory}", weights + peak, size, "B", change),
     )
 
 

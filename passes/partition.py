@@ -89,7 +89,8 @@ def _quickly(searcher: Searcher) -> list[Plan]:
 
 def _rivals(compilation: Compilation, alone: dict[str, Plan]) -> tuple[tuple[str, Compilation], ...]:
     """What each accelerator achieves alone: fetching weights may help it more."""
-    if not compilation.options.fetches:
+    options = compilation.options
+    if not options.fetches or (options.window > 1 and not options.period_ticks):
         return ()
     return tuple(
         (name, replace(compilation, placement=to_placement(plan), simulated=simulate(plan), parent=None))
@@ -98,13 +99,17 @@ def _rivals(compilation: Compilation, alone: dict[str, Plan]) -> tuple[tuple[str
 
 
 def _alternatives(searcher: Searcher, best: Plan) -> tuple[Alternative, ...]:
-    """For the throughput: what else was found, the most promising first."""
+    """For the throughput: what else was found, the most promising first; under a budget also the one of least latency."""
     if searcher.objective != INTERVAL:
         return ()
+    options = searcher.compilation.options
     known = {(plan.modes, plan.tiles): plan for plan in reversed(searcher.found)}
     known.pop((best.modes, best.tiles), None)
     plans = sorted(known.values(), key=lambda plan: (plan.score, plan.modes, plan.tiles))
-    kept = plans[: _ALTERNATIVES[searcher.compilation.options.effort]]
+    kept = plans[: _ALTERNATIVES[options.effort]]
+    if options.budget_seconds is not None and plans:
+        soonest = min(plans, key=lambda plan: simulate(plan).trace[0])
+        kept += [soonest] if soonest not in kept else []
     return tuple([Alternative(to_placement(plan), simulate(plan)) for plan in kept])
 
 

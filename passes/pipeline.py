@@ -5,7 +5,7 @@ In:  the schedule of one frame, without memory, the simulated placement. Out: th
 Rules:
 1. One frame in flight and no fixed period: nothing changes.
 2. Up to `Options.window` frames in flight: the periodic schedule of the smallest initiation interval whose latency is at
-   most that many intervals.
+   most that many intervals, and within the budget if there is one.
 3. A fixed period: of the schedules that keep up, the one with the shortest latency at that period. If none does, a
    placement for the throughput is searched; if that does not keep up either, an error says what is needed.
 4. Only schedules whose buffers fit the memories count: if none does, one frame is in flight.
@@ -221,11 +221,9 @@ def overlapped(
     """
     plant = machine(schedule.tasks, schedule.queues)
     alone = Point(1, schedule.latency, schedule.latency)
-    period = None
-    if options.interval_seconds is not None:
-        period = round(options.interval_seconds / TICK_SECONDS)
-        if period >= schedule.latency:
-            return replace(schedule, initiation_interval=period, front=(alone,))
+    period = options.period_ticks or None
+    if period is not None and period >= schedule.latency:
+        return replace(schedule, initiation_interval=period, front=(alone,))
     tried = [periodic(plant, starts, period, frames) for frames, period, starts in known if period]
     found = candidates(plant, options.window, quick=bool(tried))
     slow_enough = (_within(plant, plan, options.window) for plan in (*tried, *found))
@@ -233,8 +231,9 @@ def overlapped(
     roomy = [plan for plan in plans if fits(_with_plan(schedule, plan))]
     front = (alone, *(Point(_frames(p), p.interval, p.latency) for p in _nondominated(roomy)))
     if period is None:
-        best = min(roomy, key=lambda plan: (plan.interval, plan.latency), default=None)
-        return replace(schedule if best is None else _with_plan(schedule, best), front=front)
+        choices = [schedule, *(_with_plan(schedule, plan) for plan in roomy)]
+        best = min(choices, key=lambda s: (options.excess(s.latency), s.initiation_interval, s.latency))
+        return replace(best, front=front)
     slower = (slowed(plant, plan, period, options.window) for plan in plans if plan.interval <= period)
     steady = [p for p in slower if p.latency <= options.window * period and _in_order(plant, p)]
     for plan in sorted(steady, key=lambda plan: plan.latency):

@@ -166,7 +166,7 @@ def _rated(compilation: Compilation, latency: int, dynamic: int) -> Score:
     simulated, options = compilation.simulated, compilation.options
     if simulated is None:
         raise ValueError("prefetch needs a simulated placement")
-    energy = dynamic + latency * simulated.static_power
+    energy = dynamic + (options.period_ticks or latency) * simulated.static_power
     late = options.excess(latency)
     if options.objective == "energy":
         return late, energy, latency

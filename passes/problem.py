@@ -133,6 +133,7 @@ def _device_arrays(compilation: Compilation, memories: tuple[str, ...]) -> dict[
         "dev_overhead": [ticks(backends[d.name].tile_overhead_seconds) for d in devices],
         "dev_capacity": [backends[d.name].capacity_bytes for d in devices],
         "dev_static": [backends[d.name].static_watts * 1e12 * TICK_SECONDS for d in devices],
+        "period": compilation.options.period_ticks,
     }
 
 

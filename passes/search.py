@@ -294,9 +294,9 @@ class Searcher:
         return [single[pointers[v] + mode] - pointers[v] for v, mode in enumerate(modes)]
 
     def seconds_and_joules(self, plan: Plan) -> tuple[float, float]:
-        """Latency and energy of `plan`."""
+        """Latency and energy of `plan`; devices draw static power until the next frame of a fixed rate begins."""
         latency, energy, used, _, _ = Problem(plan.system.data).trace(plan.modes, plan.tiles)
-        static = round(plan.system.static_power(used) * latency)
+        static = round(plan.system.static_power(used) * max(latency, self.compilation.options.period_ticks))
         return latency * TICK_SECONDS, (energy + static) * 1e-12
 
     def score(

@@ -56,7 +56,8 @@ class Seeder:
 
     def _weights(self, devices: list[int], first: int, second: int) -> list[Weights]:
         host = "host" in (self.kinds[self.system.devices[first]], self.kinds[self.system.devices[second]])
-        static = sum(self.system.data["dev_static"][d] for d in devices)
+        fixed = self.system.data.get("period", 0) > 0  # then time costs no energy
+        static = 0.0 if fixed else sum(self.system.data["dev_static"][d] for d in devices)
         if self.objective in (INTERVAL, LOAD):
             return [
                 Weights(balance=balance) for balance in (*_BALANCES, *self._prices(devices, first, second))

@@ -74,6 +74,28 @@ def test_two_accelerators_are_never_worse_than_one(
     assert value("npu+cim") <= min(value("npu"), value("cim"))
 
 
+@pytest.mark.parametrize("fps", [1, 5, 60])
+@pytest.mark.parametrize("objective", ["energy", "edp"])
+def test_at_a_fixed_rate_static_power_is_drawn_between_frames(
+    compilers: dict[str, Compiler], objective: str, fps: int
+) -> None:
+    """A slow camera makes a second accelerator expensive: it draws power all the time, so that one of them may be left out."""
+    model = h4hc.load_model(EXAMPLE).model
+    both = compiled(compilers["npu+cim"], model, objective=objective, interval_seconds=1 / fps)
+    assert both.schedule is not None
+    power = {"energy": 0, "edp": 1}[objective]
+    keeping_up = [baseline for baseline in both.baselines if baseline.latency * fps <= 1]
+    assert keeping_up
+    for baseline in keeping_up:
+        one = compilers[baseline.name]
+        schedule = compiled(one, model, objective=objective, interval_seconds=1 / fps).schedule
+        assert schedule is not None
+        assert round(baseline.latency * 1e9) == schedule.latency
+        assert round(baseline.energy * 1e12) == pytest.approx(schedule.energy, abs=1)
+        alone = schedule.energy * schedule.latency**power
+        assert both.schedule.energy * both.schedule.latency**power <= alone * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("objective", ["latency", "energy", "edp"])
 def test_baselines_are_what_the_accelerators_achieve_alone(
     compilers: dict[str, Compiler], objective: str

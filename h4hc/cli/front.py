@@ -55,16 +55,18 @@ def finish_front(
         from h4hc.cli.summary import si, size
 
         table = Table(box=None, pad_edge=False, header_style="dim")
-        devices, memories = list(points[0]["operators"]), list(points[0]["peak_bytes"])
-        heads = ("latency", "interval", "energy", *(f"on {name}" for name in devices), *memories)
-        table.add_column("folder")
-        for head in heads:
-            table.add_column(head, justify="right", overflow="fold")
+        devices = list(points[0]["operators"])
+        memories = [name for name in points[0]["peak_bytes"] if any(p["peak_bytes"][name] for p in points)]
+        overlapped = any(point["interval_seconds"] != point["latency_seconds"] for point in points)
+        table.add_column("folder", no_wrap=True)
+        intervals = ["interval"] if overlapped else []
+        for head in ("latency", *intervals, "energy", *(f"on {name}" for name in devices), *memories):
+            table.add_column(head, justify="right", no_wrap=True, overflow="ellipsis")
         for number, point in enumerate(points):
             table.add_row(
                 f"point-{number}",
                 si(point["latency_seconds"], "s"),
-                si(point["interval_seconds"], "s"),
+                *([si(point["interval_seconds"], "s")] if overlapped else []),
                 si(point["energy_joules"], "J"),
                 *(str(point["operators"][name]) for name in devices),
                 *(size(point["peak_bytes"][name]) for name in memories),

@@ -98,6 +98,11 @@ class Options:
         """The latency budget in whole ticks; 0: there is none."""
         return int(self.budget_seconds / TICK_SECONDS) if self.budget_seconds else 0
 
+    @property
+    def period_ticks(self) -> int:
+        """The fixed frame period in whole ticks; 0: there is none."""
+        return round(self.interval_seconds / TICK_SECONDS) if self.interval_seconds else 0
+
     def excess(self, latency: float) -> float:
         """Ticks by which a latency in ticks exceeds the budget."""
         return max(0.0, latency - self.budget_seconds / TICK_SECONDS) if self.budget_seconds else 0.0

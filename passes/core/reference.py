@@ -35,9 +35,9 @@ class Problem:
     operators (`rows`, `rank`, `alike`, which is equal for operators that are alike; modes: device, work in ticks, energy
     in picojoules, resident bytes; inputs: tensor, and rows/window/stride/pad of the stream, rows = 0 where the whole tensor
     is needed), tensors (`producer`, -1 for a graph input; `cons_op`, once per reading input; `sink`, 1 if it must end in `io_memory`),
-    devices (`dev_memory`, `dev_overhead` ticks per extra tile, `dev_static` picojoules per tick,
-    `dev_capacity` resident bytes), links (`link_of[a * memories + b]`, `link_channels`, `link_overhead`)
-    and transfers (`xfer_work[link * tensors + tensor]`, `xfer_energy`).
+    devices (`dev_memory`, `dev_overhead` ticks per extra tile, `dev_static` picojoules per tick, for `period` ticks of every
+    frame, or, without that, for its latency; `dev_capacity` resident bytes), links (`link_of[a * memories + b]`, `link_channels`,
+    `link_overhead`) and transfers (`xfer_work[link * tensors + tensor]`, `xfer_energy`).
     """
 
     def __init__(self, data: Mapping[str, Any]) -> None:
@@ -73,13 +73,15 @@ class Problem:
         late, latency = self._late(simulation.latency, budget), float(simulation.latency)
         if objective == LOAD:
             return late, float(simulation.busiest) + latency / float(frames), latency
+        charged = float(self.d.get("period", 0)) or latency
         if frames == 1 and "mem_limit" in self.d:
-            latency += overflow_alone(self.d, simulation)
+            overflow = overflow_alone(self.d, simulation)
+            latency, charged = latency + overflow, charged + overflow
         watts = 0.0
         for device in range(self.nd):
             if simulation.used >> device & 1:
                 watts += self.d["dev_static"][device]
-        energy = float(simulation.energy) + watts * latency
+        energy = float(simulation.energy) + watts * charged
         if objective == 1:
             return late, energy, latency
         if objective == 2:

@@ -33,6 +33,7 @@ def problems(
         "dev_memory": [0, 1, 0],
         "dev_overhead": draw(st.lists(st.integers(0, 5), min_size=3, max_size=3)),
         "dev_static": [0.5, 0.25, 0.125],
+        "period": draw(st.sampled_from([0, 0, 90])),
         "dev_capacity": [0, draw(st.integers(0, 300)), 0],
         "link_of": [-1, 0, 0, -1],
         "link_channels": [draw(st.integers(1, 2))],

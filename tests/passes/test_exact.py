@@ -118,14 +118,15 @@ def test_additive_optima_are_the_best_of_all_placements(problem: dict[str, Any])
 @settings(max_examples=20, deadline=None)
 @given(problems(max_operators=6))
 def test_long_times_are_no_trouble(problem: dict[str, Any]) -> None:
-    """Of seconds, which the program counts in more than a tick."""
+    """Of seconds, which the program counts in more than a tick. The work of a link's channels is a share of a tick, rounded up."""
     long = {
         **problem,
         "mode_work": [work << 28 for work in problem["mode_work"]],
         "xfer_work": [work << 28 for work in problem["xfer_work"]],
     }
     found = Program(long).least_peak()
-    assert found.value == Program(problem).least_peak().value << 28
+    short = Program(problem).least_peak().value
+    assert (short - 1) << 28 < found.value <= short << 28
     assert found.bound == pytest.approx(found.value, rel=1e-6)
 
 

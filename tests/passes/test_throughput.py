@@ -78,6 +78,18 @@ def test_more_frames_a_second_than_by_the_placement_for_latency(both: h4hc.Compi
     assert balanced.interval_bound < fastest.interval_bound
 
 
+@pytest.mark.parametrize("objective", ["latency", "throughput"])
+def test_a_budget_holds_for_frames_in_flight(both: h4hc.Compiler, objective: str) -> None:
+    """Of the schedules within the budget the one of most frames a second; without a budget a later one has more."""
+    alone, free = schedule_of(both), schedule_of(both, objective=objective, frames=2)
+    budget = alone.latency * 1.1e-9
+    held = schedule_of(both, objective=objective, frames=2, budget_seconds=budget)
+    assert held.latency * 1e-9 <= budget < free.latency * 1e-9
+    assert free.initiation_interval <= held.initiation_interval <= alone.latency
+    for point in held.front:
+        assert point.latency * 1e-9 > budget or point.interval >= held.initiation_interval
+
+
 def test_two_frames_are_in_flight_if_nobody_says(both: h4hc.Compiler) -> None:
     assert h4hc.Options(objective="throughput").window == 2
     assert schedule_of(both, objective="throughput").frames_in_flight == 2

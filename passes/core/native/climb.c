@@ -5,15 +5,16 @@
 
 #define TRIES 4 /* moves drawn per evaluation: some change nothing */
 
-static double total_energy(const Problem *p, const Result *r, double latency) {
+static double total_energy(const Problem *p, const Result *r, double ticks) {
     double watts = 0.0;
     for (i64 d = 0; d < p->nd; d++)
         if (r->used >> d & 1) watts += p->dev_static[d];
-    return (double)r->energy + watts * latency;
+    return (double)r->energy + watts * ticks;
 }
 
 Score score_of(const Problem *p, const Result *r, int objective, i64 budget, i64 frames) {
-    double latency = (double)r->latency + (objective < INTERVAL ? r->overflow : 0.0), energy = total_energy(p, r, latency);
+    double overflow = objective < INTERVAL ? r->overflow : 0.0, latency = (double)r->latency + overflow;
+    double energy = total_energy(p, r, p->period ? (double)p->period + overflow : latency);
     Score s = {0.0, latency, energy};
     if (budget > 0 && r->latency > budget) s.late = (double)(r->latency - budget);
     if (objective == 1) { s.primary = energy; s.secondary = latency; }

@@ -34,6 +34,7 @@ typedef struct {
     i64 *dev_memory, *dev_overhead, *dev_capacity, *link_of, *link_channels, *link_overhead;
     i64 *xfer_work, *xfer_energy;
     double *dev_static;
+    i64 period; /* for which static power is drawn, 0: for the latency */
     /* what memories hold (optional): bytes by tensor and memory, what a tensor may be written over, limits (-1: none), prices */
     i64 *held, *heir, *mem_limit;
     double *mem_price;

@@ -149,6 +149,7 @@ static int Problem_init(Problem *p, PyObject *args, PyObject *kwargs) {
     FIELD(xfer_work, "xfer_work", p->nl * p->nt);
     FIELD(xfer_energy, "xfer_energy", p->nl * p->nt);
     DOUBLES(dev_static, "dev_static", p->nd);
+    if (PyDict_GetItemString(dict, "period") && scalar(dict, "period", &p->period)) return -1;
     if (PyDict_GetItemString(dict, "mem_limit")) {
         FIELD(held, "held", p->nt * p->nm);
         FIELD(heir, "heir", p->nt);
