@@ -129,6 +129,8 @@ def check_options(options: Options) -> None:
         raise OptionError("the number of evaluations must not be negative", code="option")
     if options.frames is not None and options.frames < 1:
         raise OptionError("at least one frame is in flight", code="option", hint="for example --frames 2")
+    if options.interval_seconds is not None and not options.interval_seconds > 0:
+        raise OptionError("the frame period must be positive", code="option", hint="for example --fps 60")
     if options.time_limit is not None and not options.time_limit > 0:
         raise OptionError(
             "the time limit must be positive", code="option", hint="for example --time-limit 10s"

@@ -96,11 +96,14 @@ def with_front(points: Sequence[Point]) -> list[Point]:
 def _dominated(point: Point, points: Iterable[Point]) -> bool:
     return any(
         not other.problem
-        and other.latency <= point.latency
-        and other.energy <= point.energy
-        and (other.latency, other.energy) != (point.latency, point.energy)
+        and all(a <= b for a, b in zip(_values(other), _values(point), strict=True))
+        and _values(other) != _values(point)
         for other in points
     )
+
+
+def _values(point: Point) -> tuple[float, float, float]:
+    return point.latency, point.interval, point.energy
 
 
 def _point(values: Values, target: Target, loaded: Loaded, options: Options) -> Point:
@@ -130,6 +133,6 @@ def measured(values: Values, compilation: Compilation) -> Point:
         energy=schedule.energy * 1e-12,
         area_mm2=sum(known) if known else None,
         operators={name: placement.devices.count(name) for name in names},
-        busy={name: ticks / schedule.latency if schedule.latency else 0.0 for name, ticks in work.items()},
+        busy={name: ticks / (schedule.initiation_interval or 1) for name, ticks in work.items()},
         peaks={memory.memory: memory.peak for memory in schedule.memories},
     )

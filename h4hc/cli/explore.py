@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 @click.option(
     "--budget", metavar="TIME", help="Latency that schedules must meet where the objective is another one."
 )
+@click.option("--frames", type=click.IntRange(1, 8), metavar="N", help="Let up to N frames be in flight.")
+@click.option("--fps", type=click.FloatRange(0.001, 1e6), metavar="RATE",
+              help="Begin a frame every 1/RATE seconds; the energy counts static power until the next one.")  # fmt: skip
 @click.option(
     "--shape", "shapes", multiple=True, metavar="NAME=AxBxC", help="Shape of a dynamic graph input."
 )
@@ -57,6 +60,8 @@ def command(
     effort: str,
     precision: str,
     budget: str | None,
+    frames: int | None,
+    fps: float | None,
     shapes: tuple[str, ...],
     output: Path | None,
     plot: Path | None,
@@ -66,7 +71,7 @@ def command(
     """Compile MODEL for every combination of the swept values, and for the target as it is.
 
     A knob is a field of a memory, device or link of the target, or a parameter of a device's preset. An asterisk marks
-    the points of the front of latency and energy.
+    the points of the front of latency, interval and energy.
     """
     from h4hc.backends.knobs import TargetSpec
 
@@ -88,6 +93,8 @@ def command(
         precision=precision,
         budget_seconds=None if budget is None else parse_duration(budget, "--budget"),
         shapes=dict(map(parse_shape, shapes)),
+        frames=frames,
+        interval_seconds=None if fps is None else 1 / fps,
         baselines=False,
     )
     loaded = load_model(model, options.shapes)
@@ -203,38 +210,38 @@ def _print(points: Sequence[Point], names: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from h4hc.cli.summary import si
-
     base = points[0]
     devices = next((list(p.busy) for p in points if p.busy is not None), [])
     areas = any(point.area_mm2 is not None for point in points)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for name in names:
-        table.add_column(name, justify="right", overflow="fold")
-    for head in (
-        "latency",
-        "",
-        "energy",
-        "",
-        *(["mm2"] if areas else []),
-        *(f"{name} busy" for name in devices),
-    ):
-        table.add_column(head, justify="right", overflow="fold")
+        table.add_column(name.replace(".", ".\n").replace("_", "_\n"), justify="right", overflow="fold")
+    intervals = {point.interval for point in points if point.interval != point.latency and not point.problem}
+    overlapped = len(intervals) > 1  # at a fixed rate there is nothing to compare
+    for head in ("latency", *(["interval"] if overlapped else []), "energy"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for head in (*(["mm2"] if areas else []), f"busy\n{'/'.join(devices)}"):
+        table.add_column(head, justify="right", no_wrap=True)
     for point in points:
         row: list[Any] = ["*" if point.on_front else ""]
-        row += [str(point.values.get(name, "as it is")) for name in names]
+        row += [str(point.values.get(name, "-")) for name in names]
         if point.problem:
             table.add_row(*row, "none")
             continue
-        row += [si(point.latency, "s"), _change(point.latency, base.latency)]
-        row += [si(point.energy, "J"), _change(point.energy, base.energy)]
+        row += [_changed(point.latency, base.latency, "s")]
+        row += [_changed(point.interval, base.interval, "s")] if overlapped else []
+        row += [_changed(point.energy, base.energy, "J")]
         row += ["-" if point.area_mm2 is None else f"{point.area_mm2:.3g}"] if areas else []
-        table.add_row(*row, *(f"{(point.busy or {}).get(name, 0):.0%}" for name in devices))
+        busy = [f"{(point.busy or {}).get(name, 0) * 100:.0f}" for name in devices]
+        table.add_row(*row, f"{'/'.join(busy)} %")
     Console().print(table)
     for problem in dict.fromkeys(point.problem for point in points if point.problem):
         click.echo(f"none: {problem}")
 
 
-def _change(value: float, base: float) -> str:
-    return f"{value / base - 1:+.1%}" if base else ""
+def _changed(value: float, base: float, unit: str) -> str:
+    """`value`, and by how much it differs from `base`."""
+    from h4hc.cli.summary import si
+
+    return f"{si(value, unit)} {value / base - 1:>+6.1%}" if base else si(value, unit)

@@ -25,7 +25,9 @@ from h4hc.ir.compilation import Options
 @click.option(
     "--effort", type=click.Choice(["fast", "balanced", "exact"]), default="balanced", show_default=True
 )
-@click.option("--frames", type=click.IntRange(1, 8), help="Frames in flight.")
+@click.option("--frames", type=click.IntRange(1, 8), help="Frames in flight.  [default: the study's]")
+@click.option("--fps", type=click.FloatRange(0.001, 1e6), metavar="RATE",
+              help="Begin a frame every 1/RATE seconds.  [default: the study's]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def pick(
@@ -38,6 +40,7 @@ def pick(
     target: str | None,
     effort: str,
     frames: int | None,
+    fps: float | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -69,11 +72,13 @@ def pick(
     if not trained:
         tell("The study was not scored with a supernet: the weights are random.")
     compile_ = reading.config.compile
+    rate = compile_.fps if fps is None else fps
     options = Options(
         objective=compile_.objective,
         precision=compile_.precision,
         effort=effort,
-        frames=frames,
+        frames=compile_.frames if frames is None else frames,
+        interval_seconds=None if rate is None else 1 / rate,
         budget_seconds=None if latency is None else parse_duration(latency, "--latency"),
     )
     loaded = load_model(model, {})

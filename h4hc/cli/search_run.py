@@ -61,6 +61,11 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="Print nothing but err
               help="What each candidate is compiled for.  [default: latency]")  # fmt: skip
 @click.option("--compile-effort", type=click.Choice(["fast", "balanced"]),
               help="How hard the compiler tries.  [default: fast]")  # fmt: skip
+@click.option("--compile-frames", type=click.IntRange(1, 8), metavar="N",
+              help="Let up to N frames be in flight.")  # fmt: skip
+@click.option("--compile-fps", type=click.FloatRange(0.001, 1e6), metavar="RATE",
+              help="Rate of the camera: candidates must keep up, and their energy counts static power until the "
+              "next frame.")  # fmt: skip
 @click.option(
     "--compile-prefetch",
     is_flag=True,
@@ -91,6 +96,8 @@ def run(  # the parameters are the command's options
     start: Path | None,
     compile_objective: str | None,
     compile_effort: str | None,
+    compile_frames: int | None,
+    compile_fps: float | None,
     compile_prefetch: bool,
     show_config: bool,
     workers: str,
@@ -124,6 +131,8 @@ def run(  # the parameters are the command's options
     compiling = {
         "objective": compile_objective,
         "effort": compile_effort,
+        "frames": compile_frames,
+        "fps": compile_fps,
         "prefetch": compile_prefetch or None,
     }
     compiling = {key: value for key, value in compiling.items() if value is not None}

@@ -49,7 +49,8 @@ def parse_budget(text: str) -> Budget:
 class Compile(BaseModel):
     """How candidates are compiled (see `h4hc.ir.compilation.Options`).
 
-    Fetching weights ahead is left out unless asked for: looking for it takes as long as all the rest.
+    Fetching weights ahead is left out unless asked for: looking for it takes as long as all the rest. `fps`: of the
+    camera; energies then count static power until the next frame, and candidates that do not keep up do not fit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,6 +58,8 @@ class Compile(BaseModel):
     effort: Literal["fast", "balanced"] = "fast"
     precision: Literal["int8", "model"] = "int8"
     prefetch: bool = False
+    frames: Annotated[int, Field(ge=1, le=8)] | None = None
+    fps: Annotated[float, Field(ge=0.001, le=1e6)] | None = None
 
     def options(self) -> Options:
         """The options of the compiler."""
@@ -65,6 +68,8 @@ class Compile(BaseModel):
             effort=self.effort,
             precision=self.precision,
             prefetch=self.prefetch,
+            frames=self.frames,
+            interval_seconds=None if self.fps is None else 1 / self.fps,
             baselines=False,
         )
 

@@ -61,6 +61,25 @@ def test_a_model_that_does_not_fit_is_a_point_with_a_reason() -> None:
     assert found[1]["problem"][:40] in done.output.replace("\n", " ")
 
 
+def test_at_the_rate_of_a_camera() -> None:
+    """The same latencies, but devices draw static power until the next frame; what does not keep up has no figures."""
+    sweep = ("--sweep", "cim.compute_units=1,4")
+    alone, slow = points(*sweep), points(*sweep, "--fps", 20)
+    for one, other in zip(alone, slow, strict=True):
+        assert other["interval"] == 0.05
+        assert other["latency"] == one["latency"] == one["interval"]
+        assert other["energy"] > one["energy"]
+        assert other["busy"]["npu"] == pytest.approx(one["busy"]["npu"] * one["latency"] / 0.05)
+    assert all("a frame every" in point["problem"] for point in points(*sweep, "--fps", 5000))
+
+
+def test_frames_in_flight_have_an_interval_of_their_own() -> None:
+    done = h4hc(EXAMPLE, "--sweep", "cim.compute_units=1,4", "--objective", "throughput", "--frames", 2)
+    assert done.exit_code == 0
+    assert "interval" in done.output
+    assert "interval" not in h4hc(EXAMPLE, "--sweep", "cim.compute_units=1,4").output
+
+
 def test_files(tmp_path: Path) -> None:
     table, data, picture = tmp_path / "t.csv", tmp_path / "t.json", tmp_path / "t.svg"
     arguments = (EXAMPLE, "--sweep", "cim.macros=2,4", "-q")

@@ -101,6 +101,22 @@ def test_several_targets(folder: Path) -> None:
     assert chosen.evaluation.measures["latency@npu"] <= slowest
 
 
+def test_at_the_rate_of_a_camera(folder: Path, tmp_path: Path) -> None:
+    """Energy and power count static power until the next frame; what is picked is compiled for that rate."""
+    study = searched(folder / "rate.db", "-t", "npu", "--compile-fps", 1000)
+    for evaluation in read_study(study).front():
+        found = evaluation.measures
+        assert found["interval"] == 1e-3
+        assert found["power"] == pytest.approx(found["energy"] / 1e-3)
+    assert h4hc("pick", study, "-o", tmp_path / "build", "--effort", "fast", "-q").exit_code == 0
+    summary = json.loads((tmp_path / "build" / "schedule.json").read_bytes())["summary"]
+    assert summary["frames_per_second"] == pytest.approx(1000)
+    too_fast = h4hc("run", "--space", "h4h-tiny", "-a", "proxy:macs", "-b", 8, "-w", "serial", "--compile-fps", 1e6,
+                    "-o", tmp_path / "fast.db", "--json")  # fmt: skip
+    assert too_fast.exit_code == 0
+    assert not read_study(tmp_path / "fast.db").front()
+
+
 def test_a_study_of_hardware_too(folder: Path) -> None:
     (folder / "cluster.yaml").write_text(TEMPLATE)
     reading = read_study(searched(folder / "three.db", "-t", folder / "cluster.yaml", "-c", "area_mm2<=2"))
