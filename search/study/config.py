@@ -128,7 +128,10 @@ class StudyConfig(BaseModel):
     @property
     def digest(self) -> str:
         """SHA-256 of all but the budget."""
-        return digest_of({key: value for key, value in self.document().items() if key != "budget"})
+        counting = {key: value for key, value in self.document().items() if key != "budget"}
+        # What is not set does not count: options that came later leave older studies as they are.
+        counting["compile"] = {key: value for key, value in counting["compile"].items() if value is not None}
+        return digest_of(counting)
 
 
 def read_config(path: Path, changes: Mapping[str, Any] | None = None) -> StudyConfig:

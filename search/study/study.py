@@ -185,14 +185,14 @@ def check_same(study: Study, store: Store) -> None:
     """Raise StudyError if `study` is not what the file at `store` was begun with."""
     known, now = store.meta(), study.meta()
     for key, what, hint in (
-        ("space_digest", "the search space", "restore it"),
-        ("targets_digest", "a target, or a profile that it names,", "restore it"),
-        ("config_digest", "the configuration", "begin another study"),
+        ("space_digest", "the search space", "restore it, or "),
+        ("targets_digest", "a target, or a profile that it names,", "restore it, or "),
+        ("config_digest", "the configuration", ""),
     ):
         if known.get(key) != now[key]:
             raise StudyError(
                 f"{store.path}: {what} is not what the study began with",
-                code="study-changed", hint=f"{hint}, or begin another study",
+                code="study-changed", hint=f"{hint}begin another study",
             )  # fmt: skip
     if lasting(known.get("score_context", "")) != lasting(now["score_context"]):
         raise StudyError(

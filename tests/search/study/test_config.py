@@ -56,6 +56,14 @@ def test_mistakes_are_told_in_one_line(change: dict[str, object], message: str) 
     assert "\n" not in str(caught.value)
 
 
+def test_options_that_are_not_set_do_not_count() -> None:
+    """A study that was begun before there was a frame rate goes on."""
+    plain = parse_config({"schema": 1, "space": "h4h-tiny"}, "a")
+    assert plain.digest == "319942d860e478e6426dfec0c30bab7c96aba16cf4dc141b176bf683cae38d88"
+    assert parse_config({**plain.document(), "budget": "7"}, "b").digest == plain.digest
+    assert parse_config({**plain.document(), "compile": {"fps": 60}}, "c").digest != plain.digest
+
+
 def test_files_are_found_beside_the_study(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("x")
     (tmp_path / "accuracies.csv").write_text("x")
