@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from h4hc.bundle.store import Document
-from h4hc.bundle.timing import Hold, Replayed, replay
+from h4hc.bundle.timing import Replay, replay
 
 HANDOFF = "hand-off"
 OTHERS = "other frames"
@@ -54,10 +54,10 @@ class Bottlenecks:
     layer_by_layer: int
 
 
-def bottlenecks(document: Document) -> Bottlenecks:
-    """What bounds the latency of the schedule in `document`."""
+def bottlenecks(document: Document, replayed: Replay | None = None) -> Bottlenecks:
+    """What bounds the latency of the schedule in `document`; `replayed`, if it is there already."""
     tasks: dict[int, Document] = {task["id"]: task for task in document["tasks"]}
-    replayed = replay(document)
+    replayed = replayed or replay(document)
     path = _critical_path(tasks, replayed)
     shares: dict[str, int] = {}
     for step in path:
@@ -67,17 +67,9 @@ def bottlenecks(document: Document) -> Bottlenecks:
     latency, several = document["summary"]["latency"], document["summary"]["frames_in_flight"] > 1
     if several:
         shares[OTHERS] = latency - sum(shares.values())
-    return Bottlenecks(
-        path=path,
-        shares=shares,
-        idle=tuple(
-            _unbalanced(name, queue, tasks, document["summary"]["initiation_interval"])
-            if several
-            else _idle(name, queue, tasks, replayed, document["summary"])
-            for name, queue in sorted(document["queues"].items())
-        ),
-        layer_by_layer=_layer_by_layer(document, tasks),
-    )
+    interval = document["summary"]["initiation_interval"]
+    idle = _unbalanced(document, tasks, interval) if several else _idle(document, tasks, replayed)
+    return Bottlenecks(path, shares, idle, _layer_by_layer(document, tasks))
 
 
 def _group(task: Document) -> str:
@@ -86,67 +78,61 @@ def _group(task: Document) -> str:
     return resource.rpartition(".")[0] if task["kind"] == "transfer" else resource
 
 
-def _critical_path(tasks: dict[int, Document], replayed: Replayed) -> tuple[Step, ...]:
+def _critical_path(tasks: dict[int, Document], replayed: Replay) -> tuple[Step, ...]:
     """From the tile that ends last back through what held each tile."""
-    if not tasks:
+    done = [id_ for id_ in tasks if replayed.ends[id_]]
+    if not done:
         return ()
-    task = min(tasks, key=lambda id_: (-replayed.ends[id_][-1], id_))
-    tile = len(replayed.ends[task]) - 1
+    task = min(done, key=lambda id_: (-replayed.ends[id_][-1], id_))
+    first = last = len(replayed.ends[task]) - 1
     steps: list[Step] = []
-    last, work = tile, 0
     while True:
-        work += _tile_work(tasks[task], tile)
-        hold = replayed.holds[task][tile]
-        if hold.task == task and hold.tile == tile - 1:
-            tile -= 1
-            continue
-        steps.append(Step(task, tile, last, work, hold.latency))
-        if hold.task < 0:
+        while first and (task, first) not in replayed.pauses:
+            first -= 1
+        work, tiles = tasks[task]["work"], tasks[task]["tiles"]
+        ticks = work * (last + 1) // tiles - work * first // tiles
+        _, wait = replayed.pauses.get((task, first), (0, None))
+        steps.append(Step(task, first, last, ticks, wait["latency"] if wait else 0))
+        if wait:
+            task, first = wait["task"], wait["counts"][first] - 1
+        elif replayed.before[task] >= 0:
+            task = replayed.before[task]
+            first = len(replayed.ends[task]) - 1
+        else:
             return tuple(reversed(steps))
-        task, tile = hold.task, hold.tile
-        last, work = tile, 0
+        last = first
 
 
-def _tile_work(task: Document, tile: int) -> int:
-    work, tiles = task["work"], task["tiles"]
-    return int(work * (tile + 1) // tiles - work * tile // tiles)
+def _idle(document: Document, tasks: dict[int, Document], replayed: Replay) -> tuple[Idle, ...]:
+    """What every resource waits for in the frame, and at a fixed rate after it."""
+    latency = document["summary"]["latency"]
+    pause = document["summary"]["initiation_interval"] - latency
+    causes: dict[str, dict[str, int]] = {name: {} for name in sorted(document["queues"])}
+    groups = {id_: _group(task) for id_, task in tasks.items()}
+    for (task, _), (ticks, wait) in replayed.pauses.items():
+        found, late = causes[tasks[task]["resource"]], min(ticks, wait["latency"])
+        cause = "memory" if wait["reason"] == "reuse" else groups[wait["task"]]
+        if late < ticks:
+            found[cause] = found.get(cause, 0) + ticks - late
+        if late:
+            found[HANDOFF] = found.get(HANDOFF, 0) + late
+    for name, queue in document["queues"].items():
+        free = replayed.ends[queue[-1]][-1] if queue and replayed.ends[queue[-1]] else 0
+        if latency > free:
+            causes[name]["end" if queue else "start"] = latency - free
+        if pause > 0:
+            causes[name]["next frame"] = pause
+    busy = _busy(document, tasks)
+    return tuple([Idle(name, busy[name], found) for name, found in causes.items()])
 
 
-def _idle(
-    name: str, queue: list[int], tasks: dict[int, Document], replayed: Replayed, summary: Document
-) -> Idle:
-    causes: dict[str, int] = {}
-    latency, pause = summary["latency"], summary["initiation_interval"] - summary["latency"]
-    free = 0
-    for id_ in queue:
-        for tile, (end, hold) in enumerate(zip(replayed.ends[id_], replayed.holds[id_], strict=True)):
-            start = end - _tile_work(tasks[id_], tile)
-            if start > free:
-                for cause, ticks in _waited(hold, start - free, tasks):
-                    causes[cause] = causes.get(cause, 0) + ticks
-            free = end
-    if not queue:
-        causes["start"] = latency
-    elif latency > free:
-        causes["end"] = latency - free
-    if pause > 0:
-        causes["next frame"] = pause
-    busy = sum(tasks[id_]["work"] for id_ in queue)
-    return Idle(name, busy, causes)
+def _unbalanced(document: Document, tasks: dict[int, Document], interval: int) -> tuple[Idle, ...]:
+    busy = _busy(document, tasks)
+    return tuple([Idle(name, busy[name], {BALANCE: interval - busy[name]}) for name in sorted(busy)])
 
 
-def _unbalanced(name: str, queue: list[int], tasks: dict[int, Document], interval: int) -> Idle:
-    busy = sum(tasks[id_]["work"] for id_ in queue)
-    return Idle(name, busy, {BALANCE: interval - busy})
-
-
-def _waited(hold: Hold, ticks: int, tasks: dict[int, Document]) -> list[tuple[str, int]]:
-    """A wait of `ticks`, split into the hand-off and what came before it."""
-    if hold.task < 0:
-        return [("start", ticks)]
-    late = min(ticks, hold.latency)
-    cause = "memory" if hold.reason == "reuse" else _group(tasks[hold.task])
-    return [(name, spent) for name, spent in ((cause, ticks - late), (HANDOFF, late)) if spent]
+def _busy(document: Document, tasks: dict[int, Document]) -> dict[str, int]:
+    return {name: sum(tasks[id_]["work"] for id_ in queue) for name, queue in document["queues"].items()}
 
 
 def _layer_by_layer(document: Document, tasks: dict[int, Document]) -> int:
@@ -156,6 +142,9 @@ def _layer_by_layer(document: Document, tasks: dict[int, Document]) -> int:
     total = 0
     for task in tasks.values():
         total += task["work"] - (task["tiles"] - 1) * overhead.get(_group(task), 0)
-        data = [wait["latency"] for wait in task["waits"] if wait["reason"] == "data"]
-        total += max(data, default=0)
+        handoff = 0
+        for wait in task["waits"]:
+            if wait["latency"] > handoff and wait["reason"] == "data":
+                handoff = wait["latency"]
+        total += handoff
     return total

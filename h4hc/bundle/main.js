@@ -94,6 +94,7 @@ const keys = {
   "=": () => zoom(0.6),
   "-": () => zoom(1 / 0.6),
   0: () => setView(0, frameEnd),
+  c: () => toggleCritical(),
   Escape: () => select(null, false),
 };
 
@@ -114,6 +115,13 @@ function moveOverview(event) {
 overview.addEventListener("pointerdown", moveOverview);
 overview.addEventListener("pointermove", moveOverview);
 
+function toggleCritical() {
+  view.critical = !view.critical;
+  byId("critical").setAttribute("aria-pressed", String(view.critical));
+  redraw();
+}
+
+byId("critical").addEventListener("click", toggleCritical);
 byId("zoom-in").addEventListener("click", () => zoom(0.5));
 byId("zoom-out").addEventListener("click", () => zoom(2));
 byId("zoom-fit").addEventListener("click", () => setView(0, frameEnd));

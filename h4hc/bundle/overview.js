@@ -13,14 +13,23 @@ function fillSummary() {
 
 const alone = (baseline) => `${baseline.name} alone`;
 
+// How many frames a second an accelerator alone makes, one after the other, or at the fixed rate if it keeps up.
+const ownRate = (baseline) => 1 / Math.max(baseline.latency_seconds, data.options.interval_seconds || 0);
+
+// Several frames in flight are about frames a second, one frame about its latency.
 function verdict(s) {
-  const parts = [h("strong", {}, seconds(s.latency_seconds)), " per frame"];
+  const steady = s.frames_in_flight > 1;
+  const parts = steady
+    ? [h("strong", {}, `${count(s.frames_per_second)} frames/s`), `, each done ${seconds(s.latency_seconds)} after it began`]
+    : [h("strong", {}, seconds(s.latency_seconds)), " per frame"];
   s.baselines.forEach((baseline, index) => {
-    parts.push(index === 0 ? ", " : index === s.baselines.length - 1 ? " and " : ", ");
-    const gain = s.latency_seconds > 0 ? baseline.latency_seconds / s.latency_seconds : 1;
+    parts.push(index === 0 ? (steady ? "; " : ", ") : index === s.baselines.length - 1 ? " and " : ", ");
+    const gain = !(s.latency_seconds > 0) ? 1
+      : steady ? s.frames_per_second / ownRate(baseline) : baseline.latency_seconds / s.latency_seconds;
+    const [more, less] = steady ? ["the rate of", "less than"] : ["faster than", "slower than"];
     if (gain.toFixed(2) === "1.00") parts.push(`as fast as ${alone(baseline)}`);
-    else if (gain > 1) parts.push(h("b", {}, ratio(gain)), ` faster than ${alone(baseline)}`);
-    else parts.push(h("b", { class: "bad" }, ratio(1 / gain)), ` slower than ${alone(baseline)}`);
+    else if (gain > 1) parts.push(h("b", {}, ratio(gain)), ` ${more} ${alone(baseline)}`);
+    else parts.push(h("b", { class: "bad" }, ratio(1 / gain)), ` ${less} ${alone(baseline)}`);
   });
   parts.push(".");
   const budget = data.options.budget_seconds;
@@ -44,7 +53,7 @@ function cards(s) {
     ["Energy per frame", joules(s.energy_joules),
       `${picojoules(s.dynamic_energy)} dynamic, ${picojoules(s.static_energy)} static`],
     ["Work", `${count(s.macs)} MAC`,
-      s.latency_seconds ? `${count(s.macs / s.latency_seconds)} MAC/s sustained` : ""],
+      s.frames_per_second ? `${count(s.macs * s.frames_per_second)} MAC/s sustained` : ""],
     ["Transfers", String(s.transfers), `${bytes(s.transferred_bytes)} between memories`],
   ];
   if (data.prefetch) {
@@ -66,8 +75,9 @@ const share = (memory) => (memory.capacity ? (memory.peak + memory.weights) / me
 
 function comparison(s) {
   const rows = [
-    { name: data.target.name, latency: s.latency_seconds, energy: s.energy_joules, own: true },
-    ...s.baselines.map((b) => ({ name: alone(b), latency: b.latency_seconds, energy: b.energy_joules })),
+    { name: data.target.name, latency: s.latency_seconds, rate: s.frames_per_second, energy: s.energy_joules, own: true },
+    ...s.baselines.map((b) => (
+      { name: alone(b), latency: b.latency_seconds, rate: b.latency_seconds ? ownRate(b) : 0, energy: b.energy_joules })),
   ];
   const most = (key) => Math.max(...rows.map((row) => row[key]), Number.MIN_VALUE);
   const longest = most("latency");
@@ -75,12 +85,12 @@ function comparison(s) {
   const body = rows.map((row) => h("tr", { class: row.own ? "own" : null },
     h("th", { scope: "row" }, row.name),
     barCell(row.latency / longest, seconds(row.latency), row.own ? "" : versus(row.latency, s.latency_seconds)),
-    h("td", { class: "num" }, row.latency ? count(1 / row.latency) : "\u2013"),
+    h("td", { class: "num" }, row.rate ? count(row.rate) : "\u2013"),
     barCell(row.energy / dearest, joules(row.energy), row.own ? "" : versus(row.energy, s.energy_joules))));
   return [
     h("h3", {}, s.baselines.length ? "Against one accelerator" : "Result"),
     h("div", { class: "scroll" }, h("table", { class: "compare" },
-      head([["System", ""], ["Latency", ""], ["1 / latency", "num"], ["Energy", ""]]),
+      head([["System", ""], ["Latency", ""], ["Frames/s", "num"], ["Energy", ""]]),
       h("tbody", {}, ...body))),
     ...framesInFlight(s),
     ...mostExpensive(s),
@@ -96,9 +106,9 @@ function framesInFlight(s) {
   const above = (point) => (s.interval_bound ? `${ratio(point.interval / s.interval_bound)} the busiest resource` : "");
   const body = s.front.map((point) => row(
     `${point.frames} in flight`, point.interval, duration(point.latency), above(point)));
-  body.push(row("Busiest resource", s.interval_bound, "", "no interval is below"));
+  body.push(row("Busiest resource", s.interval_bound, "", "lower bound"));
   if (data.recurrence_bound) {
-    const note = `no interval is below with ${data.options.frames} frames in flight`;
+    const note = `lower bound (${data.options.frames} frames)`;
     body.push(row("Longest path of a frame", data.recurrence_bound, "", note));
   }
   return [
@@ -163,23 +173,46 @@ function barCell(share_, label, note) {
     h("div", { class: "bar" }, h("div", { style: { width: `${(100 * share_).toFixed(2)}%` } })));
 }
 
+// What a resource waits for, the longest first, as shares of the interval.
+function causes(name, total) {
+  const found = Object.entries(data.bottlenecks.idle[name] || {});
+  found.sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+  return found.filter(([, ticks]) => ticks / total >= 0.005).map(([cause, ticks]) => `${cause} ${percent(ticks / total)}`);
+}
+
+// The critical path by resource, and what overlap gains.
+function whereTimeGoes(s) {
+  const found = data.bottlenecks;
+  if (!found.path.length) return [];
+  const byResource = Object.entries(found.shares).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+  const several = s.frames_in_flight > 1;
+  const gain = ratio(found.layer_by_layer / (several ? s.initiation_interval : s.latency));
+  const overlap = several ? `Overlap gives ${gain} the frames per second of layer by layer.`
+    : `Overlap makes it ${gain} faster than layer by layer.`;
+  return [
+    h("h3", { class: "next" }, "Where the time goes"),
+    h("p", {}, h("b", {}, "Critical path: "),
+      byResource.map(([name, spent]) => `${name} ${percent(spent / s.latency)}`).join(", "), `. ${overlap}`),
+  ];
+}
+
 function shares(s) {
-  const total = s.latency || 1;
+  const total = s.initiation_interval || 1;
   const rows = resources.map((name) => {
     const tasks = (data.queues[name] || []).map((id) => taskById.get(id));
     const work = tasks.reduce((sum, task) => sum + task.work, 0);
     const span = tasks.reduce((sum, task) => sum + task.end - task.start, 0);
     const energy = tasks.reduce((sum, task) => sum + task.energy, 0);
     const device = data.devices.find((d) => d.name === name);
-    return { name, work, stall: span - work, idle: Math.max(0, total - span), energy, device, tasks };
+    return { name, work, stall: span - work, energy, device, tasks };
   });
   const body = rows.map((row) => h("tr", {},
     h("th", { scope: "row" }, row.name),
     h("td", { class: "bar-cell wide" },
       h("div", { class: "bar-label" },
         h("span", {}, `${percent(row.work / total)} busy`),
-        h("span", { class: "muted" },
-          `${percent(row.stall / total)} stalled, ${percent(row.idle / total)} idle`)),
+        h("span", { class: "muted", title: `${percent(row.stall / total)} stalled within tasks` },
+          causes(row.name, total).slice(0, 3).join(", "))),
       h("div", { class: "bar" },
         h("div", { style: { width: `${(100 * row.work) / total}%` } }),
         h("div", { class: "stalled", style: { width: `${(100 * row.stall) / total}%` } }))),
@@ -189,9 +222,10 @@ function shares(s) {
   return [
     h("h3", {}, "Devices and channels"),
     h("div", { class: "scroll" }, h("table", { class: "compare" },
-      head([["Queue", ""], ["Share of the frame", ""], ["Operators", "num"], ["MAC", "num"],
+      head([["Queue", ""], [`Share of the ${s.initiation_interval === s.latency ? "frame" : "interval"}, and what it waits for`, ""], ["Operators", "num"], ["MAC", "num"],
         ["Energy", "num", "Dynamic energy per frame"]]),
       h("tbody", {}, ...body))),
+    ...whereTimeGoes(s),
     ...proved(s),
   ];
 }

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from h4hc.backends.validation import validation
 from h4hc.bundle.advice import advice
+from h4hc.bundle.bottlenecks import Bottlenecks, bottlenecks
 from h4hc.bundle.document import read_kernel
 from h4hc.bundle.recurrence import recurrence_bound
 from h4hc.bundle.store import Document, json_encoder
 from h4hc.bundle.texts import RecordTexts, object_text, with_texts
-from h4hc.bundle.timing import Timing
+from h4hc.bundle.timing import Replay, Timing
 from h4hc.ir.workload import Kernel, kernel_class
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ _UNSAFE_IN_SCRIPT = {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 def render_report(
     document: Document,
-    timings: Mapping[int, Timing],
+    replayed: Replay,
     measured: Measured | None = None,
     texts: RecordTexts | None = None,
 ) -> str:
@@ -60,7 +61,7 @@ def render_report(
     parts = {
         **fixed,
         "title": html.escape(f"{document['model']['name']} on {document['target']['name']}"),
-        "data": in_script(page_json(document, timings, measured, texts or RecordTexts(_encode))),
+        "data": in_script(page_json(document, replayed, measured, texts or RecordTexts(_encode))),
     }
     return _PLACEHOLDER.sub(lambda match: parts[match[1]], template)
 
@@ -88,9 +89,7 @@ def in_script(text: str) -> str:
     return text
 
 
-def page_json(
-    document: Document, timings: Mapping[int, Timing], measured: Measured | None, texts: RecordTexts
-) -> str:
+def page_json(document: Document, replayed: Replay, measured: Measured | None, texts: RecordTexts) -> str:
     """What the page's scripts read: the document, with timings in the tasks and anchors in the operators."""
     operators, target = document["operators"], document["target"]
     anchors = operator_anchors([operator["name"] for operator in operators])
@@ -106,7 +105,8 @@ def page_json(
         "prefetch": document.get("prefetch"),
         "recurrence_bound": recurrence_bound(document),
         "validation": _validations(target, set(classes)),
-        "tasks": [_task(task, timings.get(task["id"])) for task in document["tasks"]],
+        "bottlenecks": _bottlenecks(bottlenecks(document, replayed)),
+        "tasks": [_task(task, replayed.timings.get(task["id"])) for task in document["tasks"]],
     }
     if measured is not None:
         data["measured"] = measured.to_json()
@@ -182,6 +182,16 @@ def _operator(operator: Document, more: Document) -> Document:
     for name in OMITTED_OF_OPERATORS:
         record.pop(name, None)
     return record
+
+
+def _bottlenecks(found: Bottlenecks) -> Document:
+    """The tasks on the critical path, its ticks by resource, and what each resource waits for."""
+    return {
+        "path": list(dict.fromkeys(step.task for step in found.path)),
+        "shares": found.shares,
+        "idle": {entry.resource: entry.causes for entry in found.idle},
+        "layer_by_layer": found.layer_by_layer,
+    }
 
 
 def _task(task: Document, timing: Timing | None) -> Document:

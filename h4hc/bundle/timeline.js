@@ -1,7 +1,8 @@
 // The timeline: one row per queue, zoom and pan, hover and selection. `view` is shared with the memory maps.
 
 const frameEnd = Math.max(data.summary.latency, 1);
-const view = { start: 0, end: frameEnd, selected: null, hovered: null, listeners: [] };
+const view = { start: 0, end: frameEnd, selected: null, hovered: null, critical: false, listeners: [] };
+const critical = new Set(data.bottlenecks.path);
 const chart = byId("chart");
 const overview = byId("overview");
 const ROW = 40;
@@ -113,11 +114,13 @@ function drawTask(context, width, task, row) {
   const gap = right - left > 4 ? 1 : 0;
   const span = Math.max(1, task.end - task.start);
   const filled = Math.max(2, height * Math.min(1, task.work / span));
+  const faded = view.critical && !critical.has(task.id) ? 0.18 : 1;
   context.fillStyle = colours[typeOf(task)];
-  context.globalAlpha = 0.28;
+  context.globalAlpha = 0.28 * faded;
   context.fillRect(left, top, right - left - gap, height);
-  context.globalAlpha = 1;
+  context.globalAlpha = faded;
   context.fillRect(left, top + height - filled, right - left - gap, filled);
+  context.globalAlpha = 1;
   if (task.id === view.selected || task.id === view.hovered) {
     context.strokeStyle = colours.text;
     context.lineWidth = task.id === view.selected ? 2 : 1;

@@ -6,7 +6,6 @@ schedule is right is for `h4hc.verify` to say, which does not use this module.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from h4hc.bundle.store import Document
@@ -27,83 +26,59 @@ class Timing(NamedTuple):
     stalled_on: int = -1
 
 
-class Hold(NamedTuple):
-    """What a tile waited for last: tile `tile` of `task` (-1: nothing), `latency` ticks before it started.
-
-    `reason`: ``queue`` (the work before it on the same resource), ``data``, ``reuse`` or ``order``.
-    """
-
-    task: int
-    tile: int
-    latency: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """The timing of every task by id, and per tile of each task its end and what held it back."""
-
-    timings: dict[int, Timing]
-    ends: dict[int, list[int]]
-    holds: dict[int, list[Hold]]
-
-
-def explain(document: Document) -> dict[int, Timing]:
-    """The timing of every task by id."""
-    machine = _Replay(document, with_holds=False)
-    machine.run()
-    return machine.timings
-
-
-def replay(document: Document) -> Replayed:
+def replay(document: Document) -> Replay:
     """Run the schedule tile by tile."""
-    machine = _Replay(document, with_holds=True)
+    machine = Replay(document)
     machine.run()
-    return Replayed(machine.timings, machine.ends, machine.holds)
+    return machine
 
 
-def _alone(task: Document, document: Document) -> Document:
-    """`task` with the waits for its own frame only; with one frame in flight these are all."""
-    if document["summary"]["frames_in_flight"] == 1:
-        return task
-    stages = {other["id"]: other["stage"] for other in document["tasks"]}
+def _alone(task: Document, stages: dict[int, int]) -> Document:
+    """`task` with the waits for its own frame only."""
     own = [wait for wait in task["waits"] if wait["lag"] == task["stage"] - stages[wait["task"]]]
     return task | {"waits": own}
 
 
-class _Replay:
-    """Advances every queue as far as its waits allow, round by round."""
+class Replay:
+    """Advances every queue as far as its waits allow, round by round.
 
-    def __init__(self, document: Document, with_holds: bool) -> None:
-        self._with_holds = with_holds
-        self._tasks: dict[int, Document] = {task["id"]: _alone(task, document) for task in document["tasks"]}
+    `timings` of the tasks by id, `ends`: per task, the tick at which each of its finished tiles ended, `pauses`: by task and
+    tile, for how many ticks the resource had nothing to do before it, and the wait that held it back, `before`: the task before
+    each in its queue, or -1. A task that is never reached (a deadlock) has no timing.
+    """
+
+    def __init__(self, document: Document) -> None:
+        self._tasks: dict[int, Document] = {task["id"]: task for task in document["tasks"]}
+        if document["summary"]["frames_in_flight"] > 1:  # else all waits are for the task's own frame
+            stages = {id_: task["stage"] for id_, task in self._tasks.items()}
+            self._tasks = {id_: _alone(task, stages) for id_, task in self._tasks.items()}
         self._queues: list[list[int]] = [
             sorted(queue, key=lambda id_: self._tasks[id_]["stage"]) for queue in document["queues"].values()
         ]
-        # Per task, the tick at which each of its finished tiles ended.
+        self.before = {b: a for queue in self._queues for a, b in zip([-1, *queue], queue, strict=False)}
         self.ends: dict[int, list[int]] = {id_: [] for id_ in self._tasks}
-        self.holds: dict[int, list[Hold]] = {id_: [] for id_ in self._tasks}
         self.timings: dict[int, Timing] = {}
+        self.pauses: dict[tuple[int, int], tuple[int, Document]] = {}
         self._waited: dict[int, dict[int, int]] = {id_: {} for id_ in self._tasks}
 
     def run(self) -> None:
+        """Run all that can run."""
         positions = [0] * len(self._queues)
         moved = True
         while moved:
             moved = False
             for number, queue in enumerate(self._queues):
                 while positions[number] < len(queue):
-                    before = queue[positions[number] - 1] if positions[number] else -1
-                    progress, finished = self._advance(self._tasks[queue[positions[number]]], before)
+                    progress, finished = self._advance(self._tasks[queue[positions[number]]])
                     moved = moved or progress
                     if not finished:
                         break
                     positions[number] += 1
 
-    def _advance(self, task: Document, before: int) -> tuple[bool, bool]:
+    def _advance(self, task: Document) -> tuple[bool, bool]:
         """Run the tiles of `task` that can run; whether any did, and whether all have."""
         id_, tiles, work = task["id"], task["tiles"], task["work"]
-        ends, waited = self.ends[id_], self._waited[id_]
+        ends, waited, before = self.ends[id_], self._waited[id_], self.before[id_]
         waits = [(wait["counts"], self.ends[wait["task"]], wait["latency"], wait) for wait in task["waits"]]
         first = len(ends)
         for tile in range(first, tiles):
@@ -117,22 +92,13 @@ class _Replay:
                     until, last = others[count - 1] + latency, wait
             if tile == 0:
                 self.timings[id_] = self._start_cause(free, until, last, before)
-            elif until > free and last is not None:
-                waited[last["task"]] = waited.get(last["task"], 0) + until - free
-            if self._with_holds:
-                self.holds[id_].append(self._hold(task, tile, before, free, until, last))
+            if until > free and last is not None:
+                self.pauses[id_, tile] = until - free, last
+                if tile:
+                    waited[last["task"]] = waited.get(last["task"], 0) + until - free
             ends.append(max(free, until) + work * (tile + 1) // tiles - work * tile // tiles)
         self._finish(task)
         return True, True
-
-    def _hold(
-        self, task: Document, tile: int, before: int, free: int, until: int, wait: Document | None
-    ) -> Hold:
-        if wait is not None and until > free:
-            return Hold(wait["task"], wait["counts"][tile] - 1, wait["latency"], wait["reason"])
-        if tile:
-            return Hold(task["id"], tile - 1, 0, "queue")
-        return Hold(before, len(self.ends[before]) - 1 if before >= 0 else -1, 0, "queue")
 
     def _end(self, task: int) -> int:
         return self.ends[task][-1] if task >= 0 else 0

@@ -15,7 +15,7 @@ from h4hc.bundle.manifest import MANIFEST, Chunk, Fingerprint, build_manifest, d
 from h4hc.bundle.report import REPORT, render_report
 from h4hc.bundle.store import SCHEDULE, SCHEMA_VERSION, Document, dump_document, encode, indented
 from h4hc.bundle.texts import RecordTexts
-from h4hc.bundle.timing import explain
+from h4hc.bundle.timing import replay
 from h4hc.bundle.trace import build_trace
 from h4hc.handoff.emit import firmware_files
 from h4hc.ir.compilation import Compilation
@@ -110,12 +110,12 @@ def point_record(compilation: Compilation) -> Document:
 def bundle_files(compilation: Compilation, images: bool = True) -> dict[str, Chunks]:
     """Every file of the bundle but the manifest, by its path inside, as chunks of bytes to be read once, in this order."""
     document = build_document(compilation)
-    timings = explain(document)
+    replayed = replay(document)
     texts = RecordTexts(encode)
     files: dict[str, Chunks] = {
         SCHEDULE: _text(dump_document(document, texts)),
-        REPORT: _text(render_report(document, timings, texts=texts)),
-        "trace.json": _text(build_trace(document, timings)),
+        REPORT: _text(render_report(document, replayed, texts=texts)),
+        "trace.json": _text(build_trace(document, replayed.timings)),
     }
     files |= {path: [content] for path, content in firmware_files(document, texts).items()}
     return files | _model_files(compilation, document, images)

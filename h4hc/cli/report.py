@@ -66,7 +66,7 @@ def _write_report(document: dict[str, Any], build: Path, output: Path, measured:
     """Write the page; in the bundle only over its own report, whose new hash goes into the manifest."""
     from h4hc.bundle.manifest import fingerprint, update_manifest
     from h4hc.bundle.report import REPORT, render_report
-    from h4hc.bundle.timing import explain
+    from h4hc.bundle.timing import replay
     from h4hc.files import write_output
 
     own = output.resolve() == (build / REPORT).resolve()
@@ -76,7 +76,7 @@ def _write_report(document: dict[str, Any], build: Path, output: Path, measured:
             code="output-in-bundle",
             hint=f"write {build / REPORT} or a file elsewhere",
         )
-    page = render_report(document, explain(document), measured).encode()
+    page = render_report(document, replay(document), measured).encode()
     write_output(output, page)
     if own:
         update_manifest(build, REPORT, fingerprint([page]))

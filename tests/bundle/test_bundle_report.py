@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from h4hc.bundle.document import build_document
 from h4hc.bundle.report import operator_anchors, render_report, script_json
-from h4hc.bundle.timing import explain
+from h4hc.bundle.timing import replay
 from h4hc.cli import main
 from h4hc.cli.summary import si, size, summary_json
 from h4hc.ir.compilation import Baseline, Compilation, Options
@@ -48,7 +48,7 @@ class Page(HTMLParser):
 
 
 def page(document: dict[str, Any]) -> str:
-    return render_report(document, explain(document))
+    return render_report(document, replay(document))
 
 
 def test_the_page_is_self_contained(example_bundle: Path) -> None:
@@ -70,6 +70,9 @@ def test_the_page_holds_the_schedule(example_bundle: Path) -> None:
     assert shown["summary"] == document["summary"]
     assert [o["anchor"] for o in shown["operators"]][:2] == ["op-first", "op-act"]
     assert shown["tasks"][1]["why"] == ["data", 0, 1000, -1]
+    assert sum(shown["bottlenecks"]["shares"].values()) == document["summary"]["latency"]
+    assert set(shown["bottlenecks"]["path"]) <= {task["id"] for task in document["tasks"]}
+    assert list(shown["bottlenecks"]["idle"]) == sorted(document["queues"])
 
 
 def test_every_id_that_the_scripts_look_up_is_on_the_page(example_bundle: Path) -> None:

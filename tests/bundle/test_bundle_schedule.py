@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from h4hc.bundle import load_document
 from h4hc.bundle.document import build_document
 from h4hc.bundle.store import dump_document
-from h4hc.bundle.timing import Timing, explain
+from h4hc.bundle.timing import Timing, replay
 from h4hc.bundle.trace import build_trace
 from h4hc.bundle.validate import load_schema, validate_document
 from h4hc.errors import BundleError
@@ -246,7 +246,7 @@ def test_why_tasks_start_when_they_do() -> None:
     ]
     queues = {"npu": [0, 2], "cim": [1, 3], "host": [4]}
     document = {"tasks": tasks, "queues": queues, "summary": {"frames_in_flight": 1}}
-    assert explain(document) == {
+    assert replay(document).timings == {
         0: Timing(0, "first"),
         1: Timing(18, "data", 0, 5, 0),
         2: Timing(0, "queue", 0),
@@ -258,11 +258,11 @@ def test_why_tasks_start_when_they_do() -> None:
 def test_a_deadlock_leaves_tasks_unexplained() -> None:
     tasks = [task(0, "npu", 0, 1, wait(1, [1])), task(1, "cim", 0, 1, wait(0, [1]))]
     queues = {"npu": [0], "cim": [1]}
-    assert explain({"tasks": tasks, "queues": queues, "summary": {"frames_in_flight": 1}}) == {}
+    assert replay({"tasks": tasks, "queues": queues, "summary": {"frames_in_flight": 1}}).timings == {}
 
 
 def test_trace(document: Document) -> None:
-    events = json.loads(build_trace(document, explain(document)))["traceEvents"]
+    events = json.loads(build_trace(document, replay(document).timings))["traceEvents"]
     names = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
     assert list(names.values()) == [
         "npu",
