@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from h4hc.bundle.cyclic import pauses
 from h4hc.bundle.store import Document
 from h4hc.bundle.timing import Replay, replay
 
@@ -32,8 +33,9 @@ class Idle:
 
     A cause is the resource whose result it waits for (a device, or a link for its DMA channels), ``hand-off``
     (the latency of a semaphore or interrupt), ``memory`` (a buffer that is still in use), ``start`` (nothing to do
-    yet), ``end`` (nothing to do any more) or ``next frame`` (at a fixed frame rate). With several frames in flight it
-    is ``balance``, for the part of the initiation interval that the resource's work does not fill.
+    yet), ``end`` (nothing to do any more) or ``next frame`` (at a fixed frame rate). With several frames in flight these are
+    the causes within one initiation interval, and ``balance`` is time before a task that nothing but its place in the plan
+    holds back: other resources have more to do.
     """
 
     resource: str
@@ -67,8 +69,7 @@ def bottlenecks(document: Document, replayed: Replay | None = None) -> Bottlenec
     latency, several = document["summary"]["latency"], document["summary"]["frames_in_flight"] > 1
     if several:
         shares[OTHERS] = latency - sum(shares.values())
-    interval = document["summary"]["initiation_interval"]
-    idle = _unbalanced(document, tasks, interval) if several else _idle(document, tasks, replayed)
+    idle = _idle_in_flight(document, tasks) if several else _idle(document, tasks, replayed)
     return Bottlenecks(path, shares, idle, _layer_by_layer(document, tasks))
 
 
@@ -107,32 +108,52 @@ def _idle(document: Document, tasks: dict[int, Document], replayed: Replay) -> t
     """What every resource waits for in the frame, and at a fixed rate after it."""
     latency = document["summary"]["latency"]
     pause = document["summary"]["initiation_interval"] - latency
-    causes: dict[str, dict[str, int]] = {name: {} for name in sorted(document["queues"])}
-    groups = {id_: _group(task) for id_, task in tasks.items()}
+    found = _Causes(document, tasks)
     for (task, _), (ticks, wait) in replayed.pauses.items():
-        found, late = causes[tasks[task]["resource"]], min(ticks, wait["latency"])
-        cause = "memory" if wait["reason"] == "reuse" else groups[wait["task"]]
+        found.add(tasks[task]["resource"], ticks, wait)
+    for name, queue in document["queues"].items():
+        free = replayed.ends[queue[-1]][-1] if queue and replayed.ends[queue[-1]] else 0
+        if latency > free:
+            found.causes[name]["end" if queue else "start"] = latency - free
+        if pause > 0:
+            found.causes[name]["next frame"] = pause
+    return found.idle()
+
+
+def _idle_in_flight(document: Document, tasks: dict[int, Document]) -> tuple[Idle, ...]:
+    """What every resource waits for in one interval of several frames in flight."""
+    found = _Causes(document, tasks)
+    for resource, ticks, wait in pauses(document):
+        found.add(resource, ticks, wait)
+    for name, queue in document["queues"].items():
+        if not queue:
+            found.add(name, document["summary"]["initiation_interval"], None)
+    return found.idle()
+
+
+class _Causes:
+    """Ticks by cause, for every resource."""
+
+    def __init__(self, document: Document, tasks: dict[int, Document]) -> None:
+        self.causes: dict[str, dict[str, int]] = {name: {} for name in sorted(document["queues"])}
+        self._queues, self._tasks = document["queues"], tasks
+        self._groups = {id_: _group(task) for id_, task in tasks.items()}
+
+    def add(self, resource: str, ticks: int, wait: Document | None) -> None:
+        """Of a pause the latency of a wait is hand-off, the rest is due to what it waits for."""
+        found, late = self.causes[resource], 0
+        cause = BALANCE
+        if wait is not None:
+            late = min(ticks, wait["latency"])
+            cause = "memory" if wait["reason"] == "reuse" else self._groups[wait["task"]]
         if late < ticks:
             found[cause] = found.get(cause, 0) + ticks - late
         if late:
             found[HANDOFF] = found.get(HANDOFF, 0) + late
-    for name, queue in document["queues"].items():
-        free = replayed.ends[queue[-1]][-1] if queue and replayed.ends[queue[-1]] else 0
-        if latency > free:
-            causes[name]["end" if queue else "start"] = latency - free
-        if pause > 0:
-            causes[name]["next frame"] = pause
-    busy = _busy(document, tasks)
-    return tuple([Idle(name, busy[name], found) for name, found in causes.items()])
 
-
-def _unbalanced(document: Document, tasks: dict[int, Document], interval: int) -> tuple[Idle, ...]:
-    busy = _busy(document, tasks)
-    return tuple([Idle(name, busy[name], {BALANCE: interval - busy[name]}) for name in sorted(busy)])
-
-
-def _busy(document: Document, tasks: dict[int, Document]) -> dict[str, int]:
-    return {name: sum(tasks[id_]["work"] for id_ in queue) for name, queue in document["queues"].items()}
+    def idle(self) -> tuple[Idle, ...]:
+        busy = {name: sum(self._tasks[id_]["work"] for id_ in queue) for name, queue in self._queues.items()}
+        return tuple([Idle(name, busy[name], found) for name, found in self.causes.items()])
 
 
 def _layer_by_layer(document: Document, tasks: dict[int, Document]) -> int:

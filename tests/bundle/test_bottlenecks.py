@@ -70,3 +70,34 @@ def test_the_path_makes_up_the_latency(target: str, tmp_path: Path) -> None:
     for entry in found.idle:
         assert entry.busy + sum(entry.causes.values()) == latency
     assert found.layer_by_layer >= latency * (1 if target == "npu" else 1.1)
+
+
+@pytest.mark.parametrize(
+    "options", [{"frames": 3}, {"objective": "throughput"}, {"interval_seconds": 1 / 600}]
+)
+def test_several_frames_in_flight(options: dict[str, Any], tmp_path: Path) -> None:
+    """Work and causes make up the interval, and there are more causes than one."""
+    compiler, loaded = h4hc.Compiler(h4hc.load_target("npu+cim")), h4hc.load_model(EXAMPLE)
+    chosen = h4hc.Options(effort="fast", **options)
+    h4hc.write_bundle(compiler.compile(loaded.model, chosen, loaded.source), tmp_path)
+    written = load_document(tmp_path)
+    assert written["summary"]["frames_in_flight"] > 1
+    found = bottlenecks(written)
+    for entry in found.idle:
+        assert entry.busy + sum(entry.causes.values()) == written["summary"]["initiation_interval"]
+        assert min(entry.causes.values(), default=1) > 0
+    assert {cause for entry in found.idle for cause in entry.causes} >= {"axi", "npu", "hand-off"}
+
+
+def test_two_frames_on_two_devices() -> None:
+    """npu 10 and cim 30 with a hand-off of 5: at an interval of 30 cim is always busy, and npu has nothing to do for 20."""
+    first, second = task(0, "npu", 10), task(1, "cim", 30, (0, [1], 5))
+    given = document(45, first | {"end": 10}, second | {"start": 15, "end": 45})
+    for waiting in second["waits"]:
+        waiting["lag"] = 0
+    given["summary"] |= {"initiation_interval": 30, "frames_in_flight": 2}
+    idle = {entry.resource: (entry.busy, entry.causes) for entry in bottlenecks(given).idle}
+    assert idle == {"npu": (10, {"balance": 20}), "cim": (30, {})}
+    given["summary"]["initiation_interval"] = 40
+    idle = {entry.resource: (entry.busy, entry.causes) for entry in bottlenecks(given).idle}
+    assert idle == {"npu": (10, {"balance": 30}), "cim": (30, {"hand-off": 5, "npu": 5})}

@@ -1,0 +1,83 @@
+"""What queues wait for where several frames are in flight: the pauses of one initiation interval, as planned.
+
+Times are ticks from the beginning of a task's frame. Like `h4hc.bundle.timing`, this serves people; nothing is checked with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from typing import NamedTuple
+
+from h4hc.bundle.store import Document
+
+
+class Pause(NamedTuple):
+    """`ticks` in which `resource` does nothing, because of `wait`; None: its next task is not due yet."""
+
+    resource: str
+    ticks: int
+    wait: Document | None
+
+
+def pauses(document: Document) -> Iterator[Pause]:
+    """All pauses of one interval. With the work of its tasks they make up the interval on every queue."""
+    tasks: dict[int, Document] = {task["id"]: task for task in document["tasks"]}
+    interval = document["summary"]["initiation_interval"]
+    data = {id_: [w for w in task["waits"] if w["reason"] == "data"] for id_, task in tasks.items()}
+    ends: dict[int, list[int]] = {}
+    for id_ in TopologicalSorter(
+        {id_: [w["task"] for w in waits] for id_, waits in data.items()}
+    ).static_order():
+        ends[id_] = []
+        yield from _within(tasks[id_], data[id_], ends)
+    for queue in document["queues"].values():
+        for before, id_ in zip([queue[-1:], *([task] for task in queue)], queue, strict=False):
+            yield from _ahead(tasks, before[0], id_, interval, ends, first=id_ == queue[0])
+
+
+def _within(task: Document, waits: list[Document], ends: dict[int, list[int]]) -> Iterator[Pause]:
+    """The pauses between the tiles of a task, whose ends are added to `ends`."""
+    own, moment, work, tiles = ends[task["id"]], task["start"], task["work"], task["tiles"]
+    for tile in range(tiles):
+        until, last = moment, None
+        for wait in waits:
+            count = wait["counts"][tile]
+            if tile and count and ends[wait["task"]][count - 1] + wait["latency"] > until:
+                until, last = ends[wait["task"]][count - 1] + wait["latency"], wait
+        if last is not None:
+            yield Pause(task["resource"], until - moment, last)
+        moment = until + work * (tile + 1) // tiles - work * tile // tiles
+        own.append(moment)
+    if task["end"] > moment:  # by waits for other frames
+        others = [wait for wait in task["waits"] if wait["reason"] != "data"]
+        yield Pause(task["resource"], task["end"] - moment, others[0] if others else None)
+
+
+def _ahead(
+    tasks: dict[int, Document],
+    before: int,
+    id_: int,
+    interval: int,
+    ends: dict[int, list[int]],
+    *,
+    first: bool,
+) -> Iterator[Pause]:
+    """The pause between a task and the one before it in its queue, which for the first is the last of the window before."""
+    task, other = tasks[id_], tasks[before]
+    windows = task["stage"] - other["stage"] - (1 if first else 0)
+    gap = task["start"] - other["end"] - windows * interval
+    if gap > 0:
+        yield Pause(task["resource"], gap, _holding(task, tasks, interval, ends))
+
+
+def _holding(
+    task: Document, tasks: dict[int, Document], interval: int, ends: dict[int, list[int]]
+) -> Document | None:
+    """The wait that ends when `task` starts."""
+    for wait in task["waits"]:
+        count, awaited = wait["counts"][0], tasks[wait["task"]]
+        frames = wait["lag"] + awaited["stage"] - task["stage"]
+        if count and ends[wait["task"]][count - 1] - frames * interval + wait["latency"] == task["start"]:
+            return dict(wait)
+    return None
