@@ -1,6 +1,6 @@
 """How long compiling takes: the in-memory path of a search, cold and warm, how it grows, and the command line from cold.
 
-    python benchmarks/compile_speed.py [--runs N]
+    python benchmarks/compile_speed.py [--runs N] [--subnets N]
 
 CPU times (user + system), best of N: these machines are noisy, and noise only ever adds. The ratio of the last
 line compares two whole processes run in turn.
@@ -23,14 +23,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for tests.models, in a checkout
 
+import numpy as np
 import onnx
 
 import h4hc
 from h4hc.passes.core import COMPILED
+from h4hc.search.emit import emit
+from h4hc.search.space import load_space
 from tests.models import EXAMPLE, NAMES, unpack
-from tests.mutants import mutant
 
 PLACING = ("partition", "split", "schedule", "pipeline", "prefetch", "allocate")
+OPERATORS = 250  # for which the limits hold
+COLD, WARM = 12.0, 5.0  # milliseconds
 
 
 def deep_subnet(folder: Path) -> Path:
@@ -98,55 +102,61 @@ def in_memory(paths: list[Path], runs: int) -> None:
         print(f"  {path.stem:<20} {nodes:>5} nodes {tasks:>5} tasks {total * 1e3:7.2f} ms  ({parts})")
 
 
+def placing(
+    compiler: h4hc.Compiler, model: onnx.ModelProto, runs: int, parent: h4hc.Compilation | None = None
+) -> tuple[float, h4hc.Compilation]:
+    """CPU milliseconds from partition to allocation, the best of `runs` for each pass, and the result."""
+    steps: dict[str, float] = {}
+
+    def observe(step: object, _: object, seconds: float) -> bool:
+        name = str(getattr(step, "name", step))
+        steps[name] = min(seconds, steps.get(name, 1.0))
+        return False
+
+    for _ in range(max(1, runs)):
+        options = h4hc.Options(effort="fast", baselines=False)
+        result = compiler.compile(model, options, observe=observe, parent=parent)
+    return 1e3 * sum(steps[name] for name in PLACING), result
+
+
 def placed(paths: list[Path], runs: int) -> None:
     """Partition to allocation, from cold and from a parent's placement."""
     print("in memory: partition, schedule and allocation alone, fast effort, cold and from a parent (warm)")
     compiler = h4hc.Compiler(h4hc.load_target("npu+cim"))
-    options = h4hc.Options(effort="fast", baselines=False)
     for path in paths:
         model = weightless(path)
         parent = compiler.compile(model, h4hc.Options(baselines=False, split=False))
-        row = []
-        for given in (None, parent):
-            steps: dict[str, float] = {}
-
-            def observe(step: object, _: object, seconds: float, steps: dict[str, float] = steps) -> bool:
-                name = str(getattr(step, "name", step))
-                steps[name] = min(seconds, steps.get(name, 1.0))
-                return False
-
-            for _ in range(runs):
-                result = compiler.compile(model, options, observe=observe, parent=given)
-            row.append(sum(steps[name] for name in PLACING))
+        cold, result = placing(compiler, model, runs)
+        warm, _ = placing(compiler, model, runs, parent)
         operators = len(result.graph.operators if result.graph else ())
-        print(
-            f"  {path.stem:<20} {operators:>5} operators  cold {row[0] * 1e3:6.2f} ms  warm {row[1] * 1e3:6.2f} ms"
-        )
-    if "ortools" in sys.modules:
-        raise SystemExit("fast effort imported OR-Tools")
+        print(f"  {path.stem:<20} {operators:>5} operators  cold {cold:6.2f} ms  warm {warm:6.2f} ms")
 
 
-def warm_quality(changes: int = 8) -> None:
-    """Mutants of the example from a parent's placement, against a long search of their own."""
+def subnets(count: int, runs: int) -> None:
+    """The same for random subnets of a search space, most of which spill buffers."""
+    space, rng = load_space("h4h-imagenet"), np.random.default_rng(0)
     compiler = h4hc.Compiler(h4hc.load_target("npu+cim"))
-    fast = h4hc.Options(effort="fast", baselines=False)
-    long = h4hc.Options(effort="fast", baselines=False, evaluations=8000)
-    parent = compiler.compile(h4hc.normalise(mutant(0)), long)
-    cold, warm = [], []
-    for seed in range(1, changes + 1):
-        model = h4hc.normalise(mutant(seed, depths=((2, 2), (3, 2), (2, 1), (2, 3))[seed % 4]))
-        best = latency(compiler.compile(model, long))
-        cold.append(latency(compiler.compile(model, fast)) / best)
-        warm.append(latency(compiler.compile(model, fast, parent=parent)) / best)
-    print(f"latency of {changes} mutants of the example over that of a search of 8000 schedules, npu+cim")
-    for name, ratios in (("cold", cold), ("warm", warm)):
-        print(f"  {name}  {sum(ratios) / len(ratios):.3f} on average, {max(ratios):.3f} at most")
-
-
-def latency(compilation: h4hc.Compilation) -> int:
-    if compilation.schedule is None:
-        raise ValueError("the pipeline made no schedule")
-    return compilation.schedule.latency
+    rows = []
+    for subnet in [space.sample(rng) for _ in range(count)]:
+        cold, result = placing(compiler, emit(space, subnet), runs)
+        own, _ = placing(compiler, emit(space, subnet), runs, result)
+        child, _ = placing(compiler, emit(space, space.mutate(subnet, rng)), runs, result)
+        spilled = len(result.placement.spilled if result.placement else ())
+        rows.append((len(result.graph.operators if result.graph else ()), spilled, cold, own, child))
+    print(
+        f"the same for {count} random subnets of h4h-imagenet, milliseconds; warm: from the subnet's own placement, and a"
+    )
+    print("mutant of the subnet from there")
+    print("  operators  spilled buffers   cold   warm  mutant")
+    for operators, spilled, cold, own, child in sorted(rows):
+        print(f"  {operators:>9} {spilled:>16} {cold:>6.1f} {own:>6.1f} {child:>7.1f}")
+    small = [row for row in rows if row[0] <= OPERATORS]
+    if small:
+        print(f"  up to {OPERATORS} operators: cold {max(row[2] for row in small):.1f} ms at most (limit {COLD:g}), "
+              f"warm {max(max(row[3:]) for row in small):.1f} ms (limit {WARM:g})")  # fmt: skip
+    for package in ("ortools", "torch"):
+        if package in sys.modules:
+            raise SystemExit(f"fast effort imported {package}")
 
 
 def branched_chain(operators: int) -> onnx.ModelProto:
@@ -206,12 +216,13 @@ def command_line(path: Path, folder: Path, runs: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--subnets", type=int, default=16)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         in_memory([EXAMPLE, deep_subnet(folder), *(unpack(model, folder) for model in NAMES)], arguments.runs)
         placed([EXAMPLE, deep_subnet(folder), unpack("efficientvit_m0", folder)], arguments.runs)
-        warm_quality()
+        subnets(arguments.subnets, arguments.runs)
         growth()
         command_line(unpack("mobilevit_xxs", folder), folder, arguments.runs)
     return 0

@@ -29,6 +29,8 @@ def repair_capacity(system: System, modes: list[int], mask: int) -> list[int] | 
     None if an operator has nowhere else to go.
     """
     data = system.data
+    pointers, device_of = data["mode_ptr"], data["mode_device"]
+    work, resident = data["mode_work"], data["mode_resident"]
     modes = list(modes)
     used = resident_bytes(system, modes)
     for device, limit in enumerate(data["dev_capacity"]):
@@ -36,22 +38,22 @@ def repair_capacity(system: System, modes: list[int], mask: int) -> list[int] | 
             continue
         moves = []
         for v, mode in enumerate(modes):
-            start = data["mode_ptr"][v]
+            start = pointers[v]
             m = start + mode
-            if data["mode_device"][m] != device or not data["mode_resident"][m]:
+            if device_of[m] != device or not resident[m]:
                 continue
             others = [
-                (data["mode_work"][o], o - start)
-                for o in range(start, data["mode_ptr"][v + 1])
-                if not data["mode_resident"][o] and mask >> data["mode_device"][o] & 1
+                (work[o], o - start)
+                for o in range(start, pointers[v + 1])
+                if not resident[o] and mask >> device_of[o] & 1
             ]
             if others:
-                work, other = min(others)
-                moves.append(((work - data["mode_work"][m]) / data["mode_resident"][m], v, other))
+                least, other = min(others)
+                moves.append(((least - work[m]) / resident[m], v, other))
         for _, v, other in sorted(moves):
             if used[device] <= limit:
                 break
-            used[device] -= data["mode_resident"][data["mode_ptr"][v] + modes[v]]
+            used[device] -= resident[pointers[v] + modes[v]]
             modes[v] = other
         if used[device] > limit:
             return None

@@ -85,13 +85,16 @@ def fill(
 def _larger_modes(system: System, modes: Sequence[int]) -> list[tuple[float, int, int]]:
     """(less time saved per byte, operator, mode) of the modes of its device that are larger and faster, best first."""
     data = system.data
-    everything = [1 << 62] * (1 + max(data["mode_device"], default=0))
+    pointers, device_of = data["mode_ptr"], data["mode_device"]
+    work, resident = data["mode_work"], data["mode_resident"]
     wanted = []
-    for v in range(len(modes)):
-        for mode in range(data["mode_ptr"][v + 1] - data["mode_ptr"][v]):
-            worth = _worth(system, modes, everything, v, mode)
-            if worth is not None:
-                wanted.append((-worth, v, mode))
+    for v, mode in enumerate(modes):
+        start = pointers[v]
+        now = start + mode
+        device, ticks, size = device_of[now], work[now], resident[now]
+        for m in range(start, pointers[v + 1]):
+            if device_of[m] == device and work[m] < ticks and resident[m] > size:
+                wanted.append(((work[m] - ticks) / (resident[m] - size), v, m - start))
     return sorted(wanted)
 
 

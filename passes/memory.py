@@ -8,15 +8,15 @@ reads it (graph outputs in the io memory: to the end of the frame).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import mul, neg, sub
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.system import LifetimeRow, System, Trace
 from h4hc.ir.target import Memory, Target
-from h4hc.passes.core import first_fit, lower_peak, pack_within, peak_bytes
-from h4hc.passes.sharing import Course, Lifetime, course_of, family, merged, places
+from h4hc.passes.core import Problem, pack_within, peak_bytes
+from h4hc.passes.core import pack as first_fits
+from h4hc.passes.sharing import Lifetime, course_of, family, merged, places
 
 NODES = {"fast": 4000, "balanced": 10_000, "exact": 100_000}  # of exact packing, by effort
 _STEPS = 6  # capacities that exact packing tries
@@ -59,7 +59,8 @@ def pack(
     If that stays above the bound, branch and bound of up to `nodes` nodes. A peak of `enough` bytes ends the search.
     """
     columns = demand(buffers, alignment)
-    offsets, peak, bound = _pack(columns, enough)
+    steps = _CLIMB_STEPS if len(buffers) <= _CLIMB_LIMIT else 0
+    offsets, peak, bound = first_fits(*columns, enough, steps)
     if nodes and bound < peak and len(offsets) <= _EXACT_LIMIT:
         offsets, peak = _pack_exactly(columns, offsets, peak, bound, alignment, nodes)
     return offsets, peak, bound
@@ -137,32 +138,6 @@ def _attempts(
     yield sorted(numbers, key=lambda b: (-counts[b], -sizes[b])), nodes
 
 
-def _pack(columns: Demand, enough: int = 0) -> tuple[list[int], int, int]:
-    starts, ends, sizes = columns
-    bound, _ = peak_bytes(starts, ends, sizes)
-    smaller = [-size for size in sizes]
-    keys: tuple[Callable[[], Iterable[tuple[int, int]]], ...] = (
-        lambda: zip(smaller, starts, strict=True),
-        lambda: zip(starts, smaller, strict=True),
-        lambda: zip(map(sub, starts, ends), smaller, strict=True),
-        lambda: zip(map(mul, smaller, map(sub, ends, starts)), starts, strict=True),
-        lambda: zip(map(neg, ends), smaller, strict=True),
-    )
-    best: list[int] = []
-    best_offsets: list[int] = []
-    best_peak = -1
-    for key in keys:
-        order = sorted(range(len(sizes)), key=[*key()].__getitem__)
-        offsets, peak = first_fit(order, *columns)
-        if best_peak < 0 or peak < best_peak:
-            best, best_offsets, best_peak = order, offsets, peak
-        if best_peak <= max(bound, enough):
-            return best_offsets, best_peak, bound
-    if len(sizes) <= _CLIMB_LIMIT:
-        return *lower_peak(best, *columns, max(bound, enough), _CLIMB_STEPS), bound
-    return best_offsets, best_peak, bound
-
-
 def oversized(system: System, target: Target) -> frozenset[tuple[str, str]]:
     """The (tensor, memory) pairs of tensors that alone exceed a memory with a backing memory, and of their parts."""
     backed = {device.memory for device in target.devices if device.spill}
@@ -178,31 +153,24 @@ def oversized(system: System, target: Target) -> frozenset[tuple[str, str]]:
 
 
 def overflowing(
-    system: System, modes: Sequence[int], trace: Trace, target: Target, spilled: frozenset[tuple[str, str]]
+    system: System,
+    problem: Problem,
+    modes: Sequence[int],
+    trace: Trace,
+    target: Target,
+    spilled: frozenset[tuple[str, str]],
 ) -> frozenset[tuple[str, str]]:
-    """Buffers to spill so that the memories hold the rest of this schedule.
-
-    At the tick where most bytes are alive, the largest buffers go until the others fit; then the next such tick. If
-    no tick is the problem but fragmentation is, the largest buffer of the fullest tick goes. What lies inside a buffer
-    goes with it.
-    """
-    more: set[tuple[str, str]] = set()
+    """Buffers to spill so that the memories hold the rest of this schedule (see h4hc.passes.core.spilling)."""
     held = weight_bytes(system, modes, target)
-    course: Course | None = None
-    for index, name in enumerate(system.memories):
-        memory = target.memory(name)
-        rows = [row for row in trace[4] if row[1] == index]
-        if spilled:
-            rows = [row for row in rows if (system.tensors[row[0]], name) not in spilled]
-        sizes, step, room = system.bytes, memory.alignment, memory.bytes - held.get(name, 0)
-        if sum([-(-sizes[row[0]] // step) * step for row in rows]) <= room:
-            continue
-        course = course or course_of(system, modes, trace[3])
-        buffers = lifetimes(system, rows)
-        while victims := _victims(system, course, buffers, step, room):
-            more.update((system.tensors[tensor], name) for tensor in victims)
-            buffers = [buffer for buffer in buffers if buffer[0] not in victims]
-    return frozenset(more)
+    memories = [target.memory(name) for name in system.memories]
+    rooms = [(memory.alignment, memory.bytes - held.get(memory.name, 0)) for memory in memories]
+    gone = list[tuple[int, int]]()
+    if spilled:
+        index = {name: tensor for tensor, name in enumerate(system.tensors)}
+        gone = [(index[name], system.memories.index(memory)) for name, memory in spilled]
+    shared = system.bytes, system.parts, system.overwrites
+    found = problem.overflowing(modes, trace[3], trace[4], *shared, rooms, gone)
+    return frozenset([(system.tensors[tensor], system.memories[memory]) for tensor, memory in found])
 
 
 def aligned(size: int, memory: Memory) -> int:
@@ -258,38 +226,3 @@ def usage(system: System, modes: Sequence[int], trace: Trace, target: Target) ->
         bound, _ = peak_bytes(*demand(spans, memory.alignment))
         needs.append(Need(name, bound, memory.bytes - held.get(name, 0)))
     return needs
-
-
-def _victims(
-    system: System, course: Course, buffers: Sequence[Lifetime], alignment: int, room: int
-) -> set[int]:
-    """The tensors whose buffers must leave a memory with `room` first; none if it holds all of `buffers`."""
-    where = places(system, course, buffers)
-    blocks, spans = merged(buffers, where)
-    columns = demand(spans, alignment)
-    bound, tick = peak_bytes(*columns)
-    if bound <= room and _fits(columns, room):
-        return set()
-    excess = max(bound - room, 1)
-    alive = [
-        (size, b)
-        for b, span, size in zip(blocks, spans, columns.sizes, strict=True)
-        if span.start <= tick <= span.end
-    ]
-    victims: set[int] = set()
-    for size, b in sorted(alive, key=lambda item: -item[0]):
-        if excess <= 0 or not size:
-            break
-        group = family(system, buffers[b].tensor) if system.parts else [buffers[b].tensor]
-        if len(group) == 1:
-            members = [buffer for buffer, block in zip(buffers, where.block, strict=True) if block == b]
-            group = [buffer.tensor for buffer in members if buffer.start <= tick <= buffer.end]
-        victims.update(group)
-        excess -= size
-    return victims
-
-
-def _fits(columns: Demand, capacity: int) -> bool:
-    """Whether some packing stays within `capacity`; the first order that is tried usually does."""
-    order = sorted(range(len(columns.sizes)), key=lambda b: -columns.sizes[b])
-    return first_fit(order, *columns)[1] <= capacity or _pack(columns)[1] <= capacity

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
@@ -307,10 +308,11 @@ def with_spills(system: System, target: Target, spilled: Iterable[tuple[str, str
     for name in ("mode_work", "mode_energy", "xfer_work", "xfer_energy"):
         data[name] = list(data[name])
     memories_of = _spilled_from(system, spilled)
-    costs = [cost for alternatives in system.mode_costs for cost in alternatives]
     for m, (seconds, joules) in _access_costs(system, target, memories_of).items():
-        data["mode_work"][m] = ticks(costs[m].seconds + seconds)
-        data["mode_energy"][m] = picojoules(costs[m].joules + joules)
+        v = bisect_right(data["mode_ptr"], m) - 1
+        cost = system.mode_costs[v][m - data["mode_ptr"][v]]
+        data["mode_work"][m] = ticks(cost.seconds + seconds)
+        data["mode_energy"][m] = picojoules(cost.joules + joules)
     for tensor, memories in memories_of.items():
         _spill_transfers(system, target, data, tensor, memories)
     return replace(system, data=data)

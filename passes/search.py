@@ -20,17 +20,15 @@ from h4hc.passes.copies import fill, offers_choice, without_copies
 from h4hc.passes.core import Problem
 from h4hc.passes.inherit import inherited
 from h4hc.passes.memory import overflowing, oversized
-from h4hc.passes.plans import Plan, Score
+from h4hc.passes.plans import Plan, Score, simulate
 from h4hc.passes.problem import build_system, with_spills
 from h4hc.passes.room import with_room
 from h4hc.passes.roomy import minding_room
-from h4hc.passes.seeds import EDP, ENERGY, INTERVAL, LATENCY, LOAD, Seeder, distinct
+from h4hc.passes.seeds import EDP, ENERGY, INTERVAL, LATENCY, LOAD, Seeder, distinct, thrifty
 from h4hc.passes.squeeze import alternatives, shortage
 
 EVALUATIONS = {"fast": 360, "balanced": 400, "exact": 400}
 _TILE_SEEDS = (1, 4, 8)
-_MORE_TILES = (2, 16)
-_SLOWDOWNS = (1.0, 1.5, 2.5)
 _FULL_SIZE = 250  # operators; smaller problems have more evaluations
 _MOST_TIMES = 8.0
 _LOAD_TIMES = 8  # more of them for the load and the latency of one frame, which are soon worked out
@@ -220,8 +218,11 @@ class Searcher:
 
     def _starts(self, mask: int, known: list[Start]) -> list[Start]:
         """The best placements to set out from, seeds and `known` ones, with operators offloaded."""
-        seeds = [(*self._best_tiling(modes), modes) for modes in (self._seeds(mask) if self.seeded else ())]
-        starts = sorted(seeds + known)[: _STARTS[self.compilation.options.effort]]
+        modes, count = self._seeds(mask) if self.seeded else [], _STARTS[self.compilation.options.effort]
+        groups = [modes] if count == 1 else [[seed] for seed in modes]
+        rated = self.objective, self.budget, self.frames
+        seeds = [self.problem.best(group, self.tilings, *rated) for group in groups if group]
+        starts = sorted(seeds + known)[:count]
         if self.objective == INTERVAL and seeds and known:  # what is good at once, and what is balanced
             starts = [min(known), min(seeds)]
         return [self._offloaded(*start, mask) for start in starts]
@@ -243,49 +244,25 @@ class Searcher:
         return field[0]
 
     def _offloaded(self, score: Score, tiles: list[int], modes: list[int], mask: int) -> Start:
-        """The better of a placement and ones that put all operators on a device that it slows down by little.
-
-        A minimum cut sees no gain in a second device that is no faster; overlap makes it one.
-        """
-        best = score, tiles, modes
-        for count in _MORE_TILES:
-            finer = [min(count, rows) for rows in self.base.data["rows"]]
-            best = min(best, (self.score(modes, finer), finer, modes))
-        data = self.system.data
-        pointers, work, device_of = data["mode_ptr"], data["mode_work"], data["mode_device"]
-        for device in [d for d in range(data["devices"]) if mask >> d & 1]:
-            slowdowns = [
-                (work[pointers[v] + m] / max(1, work[pointers[v] + best[2][v]]), v, m)
-                for v, m in self._light_modes(device)
-                if device_of[pointers[v] + best[2][v]] != device
-            ]
-            moved = list(best[2])
-            for low, high in zip((0.0, *_SLOWDOWNS), _SLOWDOWNS, strict=False):
-                chosen = [(v, m) for slowdown, v, m in slowdowns if low < slowdown <= high]
-                for v, m in chosen:
-                    moved[v] = m
-                for tiling in (best[1], self.tilings[-1]) if chosen else ():
-                    best = min(best, (self.score(moved, tiling), tiling, list(moved)))
-        return best
-
-    def _light_modes(self, device: int) -> list[tuple[int, int]]:
-        """(operator, mode) of the first mode on `device` that keeps no weights there, where there is one."""
-        data = self.system.data
-        pointers, device_of, resident = data["mode_ptr"], data["mode_device"], data["mode_resident"]
-        return [
-            (v, m - pointers[v])
-            for v in range(len(pointers) - 1)
-            for m in range(pointers[v], pointers[v + 1])
-            if device_of[m] == device and not resident[m]
-        ][::-1]
+        """The better of a placement and ones that put all operators on a device that it slows down by little."""
+        rated = self.objective, self.budget, self.frames
+        return self.problem.offload(score, tiles, modes, mask, self.tilings[-1], *rated)
 
     def _filled(self, start: Start) -> Start:
         """`start`, or better: with larger and faster modes in the room that it leaves."""
-        _, tiles, modes = start
+        score, tiles, modes = start
         limits = self.system.data["dev_capacity"]
         room = [limit - used for limit, used in zip(limits, resident_bytes(self.system, modes), strict=True)]
-        found = fill(self.system, modes, room, lambda chosen: self.score(chosen, tiles), _FILLS)
-        return self.score(found, tiles), tiles, found
+        known = {tuple(modes): score}
+
+        def rate(chosen: Sequence[int]) -> Score:
+            key = tuple(chosen)
+            if key not in known:
+                known[key] = self.score(chosen, tiles)
+            return known[key]
+
+        found = fill(self.system, modes, room, rate, _FILLS)
+        return rate(found), tiles, found
 
     def _without_copies(self, modes: Sequence[int]) -> list[int]:
         if self.full is self:
@@ -295,7 +272,7 @@ class Searcher:
 
     def seconds_and_joules(self, plan: Plan) -> tuple[float, float]:
         """Latency and energy of `plan`; devices draw static power until the next frame of a fixed rate begins."""
-        latency, energy, used, _, _ = Problem(plan.system.data).trace(plan.modes, plan.tiles)
+        latency, energy, used, _, _ = simulate(plan).trace
         static = round(plan.system.static_power(used) * max(latency, self.compilation.options.period_ticks))
         return latency * TICK_SECONDS, (energy + static) * 1e-12
 
@@ -335,13 +312,13 @@ class Searcher:
             modes, tiles, evaluations, _SEED + number, mask, self.objective, self.budget, self.frames
         )
 
-    def _best_tiling(self, modes: list[int]) -> tuple[Score, list[int]]:
-        return min((self.score(modes, tiles), tiles) for tiles in self.tilings)
-
     def _seeds(self, mask: int) -> list[list[int]]:
         kinds = {device.name: device.kind for device in self.compilation.target.devices}
         seeder = Seeder(self.system, self.problem, kinds, self.objective, self.budget)
-        return distinct(seeder.seeds(mask))
+        seeds = distinct(seeder.seeds(mask))
+        if self.objective in (ENERGY, EDP):
+            seeds = distinct([*seeds, *(thrifty(self.system.data, modes, mask) for modes in seeds)])
+        return seeds
 
     def fit_memory(
         self, modes: tuple[int, ...], tiles: tuple[int, ...], order: tuple[int, ...] | None = None
@@ -380,7 +357,7 @@ class Searcher:
             more = (
                 frozenset[tuple[str, str]]()
                 if self.whole
-                else overflowing(system, modes, trace, target, spilled)
+                else overflowing(system, problem, modes, trace, target, spilled)
             )
             if not more:
                 score = self.score(modes, tiles, problem, order)

@@ -78,7 +78,8 @@ def _moved(system: System, target: Target, modes: Sequence[int]) -> list[int]:
     problem = Problem(data)
     stuck: set[int] = set()
     for _ in range(_ROUNDS):
-        victims = overflowing(system, chosen, problem.trace(chosen, whole), target, frozenset())
+        trace = problem.trace(chosen, whole)
+        victims = overflowing(system, problem, chosen, trace, target, frozenset())
         here = memories_of(system, chosen)
         moved = False
         for tensor, memory in sorted(victims):

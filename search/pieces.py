@@ -1,9 +1,9 @@
 """The compiler's graph of a subnet, put together from pieces seen before.
 
 Fusing looks no further than the blocks next to a block: between two blocks lies one tensor, and every block computes
-something that the next one cannot take in. So the operators of a block follow from the block, its neighbours and
-the position along which its data arrive, and blocks recur from subnet to subnet. The result equals that of
-`h4hc.passes.fuse` on the whole model.
+something that the next one cannot take in. So the operators of a block follow from the block, the tensor that it reads
+and the position along which that arrives, and what the next block does with its result before it computes something.
+Blocks recur from subnet to subnet. The result equals that of `h4hc.passes.fuse` on the whole model.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from h4hc.passes.places import Room, arranged
 from h4hc.search.emit import OUTPUT, emit_part
 
 if TYPE_CHECKING:
-    from h4hc.search.program import Program, Section
+    from h4hc.search.program import Program, Section, Value
     from h4hc.search.space import Space
 
 _REMEMBERED = 50_000
+# Kinds of operations that become operators of their own, with what follows them.
+_COMPUTING = frozenset(["conv", "linear", "classifier", "matmul"])
 _ROOM = Room(1, 0)  # nothing is joined or divided in place, so that the target makes no difference
 
 
 class Piece(NamedTuple):
     """What a block contributes.
 
-    `tensors`: those that its operators read and write, `viewed` those that some of
-    these are views of. `position`: how
-    the data leave it. `neighbours` keeps alive what the key names.
+    `tensors`: those that its operators read and write, `viewed` those that some of these are views of.
+    `position`: how the data leave it. `section` keeps alive what the key names.
     """
 
     operators: tuple[Operator, ...]
@@ -39,7 +40,7 @@ class Piece(NamedTuple):
     roots: Mapping[str, str]
     viewed: Mapping[str, Tensor]
     position: Position | None
-    neighbours: tuple[Section, ...]
+    section: Section
 
 
 class Pieces:
@@ -49,6 +50,7 @@ class Pieces:
         self._space = space
         self._precision = precision
         self._known: dict[tuple[object, ...], Piece] = {}
+        self._used: dict[tuple[int, str], tuple[Section, tuple[object, ...]]] = {}
 
     def graph(self, program: Program, name: str) -> Graph:
         """The graph of the model that `emit` makes of `program`; `name` is the model's."""
@@ -77,25 +79,45 @@ class Pieces:
                 found.append(piece)
                 continue
             end = first + 1
-            while end < len(sections) and _neighbours(sections, end) not in self._known:
+            while end < len(sections) and self._surroundings(sections, end) not in self._known:
                 end += 1
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
+                self._used.clear()
             for made in self._made(program, first, end, found):
                 number = len(found)
                 self._known[self._key(sections, number, found)] = made
-                self._known[_neighbours(sections, number)] = made
+                self._known[self._surroundings(sections, number)] = made
                 found.append(made)
         return found
 
     def _key(self, sections: Sequence[Section], number: int, before: Sequence[Piece]) -> tuple[object, ...]:
-        return (*_neighbours(sections, number), _entering(before, number))
+        return (*self._surroundings(sections, number), *_arriving(sections, number, before))
+
+    def _surroundings(self, sections: Sequence[Section], number: int) -> tuple[object, ...]:
+        """Names a block for as long as it exists, with what it reads and what its result is first used for."""
+        section, end = sections[number], number + 1 == len(sections)
+        entrance = sections[number - 1].result if number else None
+        return (
+            min(number, 2),
+            entrance,
+            id(section),
+            () if end else self._uses(sections[number + 1], section.result),
+        )
+
+    def _uses(self, section: Section, value: Value) -> tuple[object, ...]:
+        """`_first_uses`, worked out once."""
+        key = id(section), value.name
+        known = self._used.get(key)
+        if known is None:
+            known = self._used[key] = section, _first_uses(section, value)
+        return known[1]
 
     def _made(self, program: Program, first: int, end: int, before: Sequence[Piece]) -> list[Piece]:
         """The pieces of blocks `first` to `end`, from these blocks and their neighbours."""
         sections, start = program.sections, max(0, first - 1)
         entrance = sections[start - 1].result if start else program.source
-        entering = _entering(before, first)
+        entering = before[start - 1].position if start else None  # of the network's input there is none
         nodes = NodeGraph(emit_part(self._space, sections[start : end + 1], entrance))
         known = {} if entering is None else {entrance.name: entering}
         graph = arranged(nodes, build_graph(nodes, self._precision, known), _ROOM, self._precision)
@@ -116,18 +138,31 @@ def _piece(graph: Graph, sections: Sequence[Section], number: int) -> Piece:
         roots,
         {root: graph.tensors[root] for root in roots.values()},
         _leaving(graph, operators, section.result.name),
-        tuple(sections[max(0, number - 1) : number + 2]),
+        section,
     )
 
 
-def _neighbours(sections: Sequence[Section], number: int) -> tuple[object, ...]:
-    """Names a block with its neighbours, for as long as they exist."""
-    return (min(number, 1), *map(id, sections[max(0, number - 1) : number + 2]))
+def _first_uses(section: Section, value: Value) -> tuple[object, ...]:
+    """What `section` does with `value` before it computes something."""
+    names, found = {value.name}, list[object]()
+    for op in section.ops:
+        if names.isdisjoint(op.inputs):
+            continue
+        if op.kind in _COMPUTING:
+            found.append((op.kind, op.name))
+        else:
+            found.append((*op[:5], tuple(op.attributes.items())))
+            names.add(op.output)
+    return tuple(found)
 
 
-def _entering(before: Sequence[Piece], number: int) -> Position | None:
-    """The position at the entrance of the block before `number`; of the network's input there is none."""
-    return before[number - 2].position if number > 1 else None
+def _arriving(sections: Sequence[Section], number: int, before: Sequence[Piece]) -> tuple[object, ...]:
+    """What a block reads a view of, if it does, and the position along which that appears."""
+    if not number:
+        return ()
+    piece, name = before[number - 1], sections[number - 1].result.name
+    root = piece.roots.get(name)
+    return (root, piece.viewed[root] if root else None, piece.position)
 
 
 def _leaving(graph: Graph, operators: Sequence[Operator], result: str) -> Position | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from h4hc.passes.core.fetching import Line
-    from h4hc.passes.core.packing import first_fit, lower_peak, pack_within, peak_bytes
+    from h4hc.passes.core.packing import pack, pack_within, peak_bytes
     from h4hc.passes.core.reference import Problem
     from h4hc.passes.core.reuse import reuse_waits
 
@@ -19,8 +19,7 @@ else:
         from h4hc.passes.core._native import (
             Line,
             Problem,
-            first_fit,
-            lower_peak,
+            pack,
             pack_within,
             peak_bytes,
             reuse_waits,
@@ -29,7 +28,7 @@ else:
         COMPILED = True
     except ImportError:
         from h4hc.passes.core.fetching import Line
-        from h4hc.passes.core.packing import first_fit, lower_peak, pack_within, peak_bytes
+        from h4hc.passes.core.packing import pack, pack_within, peak_bytes
         from h4hc.passes.core.reference import Problem
         from h4hc.passes.core.reuse import reuse_waits
 
@@ -39,8 +38,7 @@ __all__ = [
     "COMPILED",
     "Line",
     "Problem",
-    "first_fit",
-    "lower_peak",
+    "pack",
     "pack_within",
     "peak_bytes",
     "reuse_waits",

@@ -2,8 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import add
+
+_KEYS: tuple[Callable[[int, int, int], tuple[int, int]], ...] = (  # of a buffer's start, end and size
+    lambda start, end, size: (-size, start),
+    lambda start, end, size: (start, -size),
+    lambda start, end, size: (start - end, -size),
+    lambda start, end, size: (-size * (end - start), start),
+    lambda start, end, size: (-end, -size),
+)
+
+
+def pack(
+    starts: Sequence[int], ends: Sequence[int], sizes: Sequence[int], enough: int, steps: int
+) -> tuple[list[int], int, int]:
+    """Offsets, their peak, and a lower bound: the most bytes alive at once.
+
+    First fit in five orders, then `steps` of a climb over orders. A peak at the bound, or of `enough` bytes, ends that.
+    """
+    bound, _ = peak_bytes(starts, ends, sizes)
+    goal = max(bound, enough)
+    found: list[tuple[int, list[int], list[int]]] = []  # peak, order, offsets
+    for key in _KEYS:
+        keys = [key(*buffer) for buffer in zip(starts, ends, sizes, strict=True)]
+        order = sorted(range(len(sizes)), key=keys.__getitem__)
+        offsets, peak = first_fit(order, starts, ends, sizes)
+        found.append((peak, order, offsets))
+        if peak <= goal:
+            return offsets, peak, bound
+    _, best, _ = min(found, key=lambda row: row[0])
+    return *lower_peak(best, starts, ends, sizes, goal, steps), bound
 
 
 def first_fit(

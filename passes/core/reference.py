@@ -5,7 +5,7 @@ The two must return the same bits. Times are integer ticks, energies integer pic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from h4hc.ir.schedule import Wait
@@ -18,6 +18,8 @@ from h4hc.passes.core.filling import knapsack
 from h4hc.passes.core.frames import steady
 from h4hc.passes.core.room import overflow_alone
 from h4hc.passes.core.simulation import Simulation
+from h4hc.passes.core.spilling import overflowing
+from h4hc.passes.core.starting import Start, best, offload
 from h4hc.passes.core.tuning import Shifter, Tuned, Tuning
 
 MAX_TILES = 16
@@ -129,6 +131,61 @@ class Problem:
     ) -> list[Content]:
         """What each task does whose row a trace of this placement has (see contents.py)."""
         return Contents(self.d, modes, tiles, rows, buffers, wait).all()
+
+    def best(
+        self,
+        seeds: Sequence[Sequence[int]],
+        tilings: Sequence[Sequence[int]],
+        objective: int,
+        budget: int,
+        frames: int,
+    ) -> Start:
+        """The best of some placements (see starting.py). `objective`, `budget` and `frames`: see `offload`."""
+        if not seeds or not tilings:
+            raise ValueError("there is nothing to choose from")
+        return best(seeds, tilings, self._rating(objective, budget, frames))
+
+    def offload(
+        self,
+        score: Score,
+        tiles: Sequence[int],
+        modes: Sequence[int],
+        mask: int,
+        finest: Sequence[int],
+        objective: int,
+        budget: int,
+        frames: int,
+    ) -> Start:
+        """The best of a placement of that score and of ones with operators on other devices (see starting.py).
+
+        `objective`, `budget` and `frames`: see `score`; for objective 3 two frames count as well, which need less memory.
+        """
+        rate = self._rating(objective, budget, frames)
+        return offload(self.d, (score, list(tiles), list(modes)), mask, finest, rate)
+
+    def _rating(
+        self, objective: int, budget: int, frames: int
+    ) -> Callable[[Sequence[int], Sequence[int]], Score]:
+        counts = sorted({2, frames}) if objective == INTERVAL else [frames]
+
+        def rate(modes: Sequence[int], tiles: Sequence[int]) -> Score:
+            return min(self.score(modes, tiles, objective, budget, None, count) for count in counts)
+
+        return rate
+
+    def overflowing(
+        self,
+        modes: Sequence[int],
+        rows: Sequence[TaskRow],
+        buffers: Sequence[LifetimeRow],
+        sizes: Sequence[int],
+        parts: Sequence[tuple[int, int, int, int]],
+        overwrites: Sequence[tuple[int, int, int]],
+        rooms: Sequence[tuple[int, int]],
+        gone: Sequence[tuple[int, int]],
+    ) -> list[tuple[int, int]]:
+        """The buffers that must leave their memories (see spilling.py)."""
+        return overflowing(self.d, modes, rows, buffers, sizes, parts, overwrites, rooms, gone)
 
     def prefer(self, device: int, mask: int) -> list[int] | None:
         """Every operator on `device` where it runs, else on the fastest other device of `mask`.

@@ -307,24 +307,27 @@ def two_operators(rows: int, in_rows: int, window: int) -> dict[str, Any]:
 spans = st.tuples(st.integers(0, 40), st.integers(1, 20), st.integers(1, 9))
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(spans, max_size=20))
-def test_first_fit_never_overlaps_and_is_the_same_in_c_and_python(
-    buffers: list[tuple[int, int, int]],
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(spans, max_size=20), st.integers(0, 60), st.sampled_from([0, 60]), st.sampled_from([1, 1 << 40])
+)
+def test_packing_never_overlaps_and_is_the_same_in_c_and_python(
+    buffers: list[tuple[int, int, int]], enough: int, steps: int, unit: int
 ) -> None:
-    starts = [start for start, _, _ in buffers]
-    ends = [start + length for start, length, _ in buffers]
-    sizes = [size for _, _, size in buffers]
-    order = sorted(range(len(buffers)), key=lambda b: -sizes[b])
-    offsets, peak = core.first_fit(order, starts, ends, sizes)
-    assert (offsets, peak) == packing.first_fit(order, starts, ends, sizes)
+    starts = [start * unit for start, _, _ in buffers]
+    ends = [(start + length) * unit for start, length, _ in buffers]
+    sizes = [size * unit for _, _, size in buffers]
+    offsets, peak, bound = core.pack(starts, ends, sizes, enough, steps)
+    assert (offsets, peak, bound) == packing.pack(starts, ends, sizes, enough, steps)
     assert peak == max((o + size for o, size in zip(offsets, sizes, strict=True)), default=0)
+    assert peak >= bound == packing.peak_bytes(starts, ends, sizes)[0]
     _check_apart(offsets, starts, ends, sizes)
-    better, lower = core.lower_peak(order, starts, ends, sizes, 10, 60)
-    assert (better, lower) == packing.lower_peak(order, starts, ends, sizes, 10, 60)
-    assert lower == max((o + size for o, size in zip(better, sizes, strict=True)), default=0)
-    assert lower <= peak
-    _check_apart(better, starts, ends, sizes)
+
+
+def test_a_climb_over_orders_lowers_the_peak() -> None:
+    starts, ends, sizes = [4, 1, 8, 5, 3, 1, 6, 7], [7, 2, 11, 9, 5, 7, 10, 10], [4, 5, 5, 3, 8, 2, 1, 1]
+    assert core.pack(starts, ends, sizes, 0, 0)[1] == packing.pack(starts, ends, sizes, 0, 0)[1] == 15
+    assert core.pack(starts, ends, sizes, 0, 400)[1] == packing.pack(starts, ends, sizes, 0, 400)[1] == 14
 
 
 def _check_apart(offsets: list[int], starts: list[int], ends: list[int], sizes: list[int]) -> None:
@@ -341,6 +344,79 @@ def test_the_peak_is_the_most_bytes_alive_at_any_tick(buffers: list[tuple[int, i
     alive = [sum(size for start, length, size in buffers if start <= t < start + length) for t in range(61)]
     assert core.peak_bytes(*columns) == packing.peak_bytes(*columns)
     assert core.peak_bytes(*columns) == (max(alive), alive.index(max(alive)))
+
+
+@needs_native
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_starts_are_the_same_in_c_and_python_and_no_worse(data: st.DataObject) -> None:
+    problem = data.draw(problems())
+    if data.draw(st.booleans()):
+        problem = data.draw(with_memories(problem))
+    given = [data.draw(placements(problem)) for _ in range(3)]
+    rated = data.draw(st.integers(0, 4)), data.draw(st.sampled_from([0, 100])), data.draw(st.integers(1, 3))
+    compiled, python = native.Problem(problem), reference.Problem(problem)
+    choices = [modes for modes, _ in given], [tiles for _, tiles in given]
+    best = compiled.best(*choices, *rated)
+    assert best == python.best(*choices, *rated)
+    finest, mask = data.draw(placements(problem))[1], data.draw(st.integers(0, 7))
+    found = compiled.offload(*best, mask, finest, *rated)
+    assert found == python.offload(*best, mask, finest, *rated)
+    assert found <= best
+    objective, budget, frames = rated
+    for score, tiles, modes in (best, found):
+        scores = [python.score(modes, tiles, objective, budget, None, count) for count in {2, frames}]
+        assert score == (
+            min(scores) if objective == 3 else python.score(modes, tiles, objective, budget, None, frames)
+        )
+
+
+def test_the_best_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to choose"):
+        core.Problem(two_operators(1, 0, 1)).best([], [[1, 1]], 0, 0, 1)
+
+
+@needs_native
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_what_to_spill_is_the_same_in_c_and_python_and_enough(data: st.DataObject) -> None:
+    problem = data.draw(problems())
+    modes, tiles = data.draw(placements(problem))
+    n, tensors = problem["operators"], problem["tensors"]
+    _, _, _, rows, buffers = reference.Problem(problem).trace(modes, tiles)
+    sizes = data.draw(
+        st.lists(st.sampled_from([0, 8, 16, 20, 64, 64, 100]), min_size=tensors, max_size=tensors)
+    )
+    inputs = [problem["in_tensor"][problem["in_ptr"][v] : problem["in_ptr"][v + 1]] for v in range(n)]
+    joins = data.draw(st.sets(st.integers(0, n - 1), max_size=3))
+    parts = [
+        (v, tensor, v + 1, 8 * k) for v in sorted(joins, reverse=True) for k, tensor in enumerate(inputs[v])
+    ]
+    writes = [(v, data.draw(st.sampled_from(inputs[v])), v + 1) for v in range(n) if data.draw(st.booleans())]
+    rooms = [(data.draw(st.sampled_from([1, 16])), data.draw(st.integers(-1, 400))) for _ in range(2)]
+    gone = sorted(data.draw(st.sets(st.tuples(st.integers(0, tensors - 1), st.integers(0, 1)), max_size=3)))
+    arguments = modes, rows, buffers, sizes, parts, writes, rooms
+    spilled = native.Problem(problem).overflowing(*arguments, gone)
+    assert spilled == reference.Problem(problem).overflowing(*arguments, gone)
+    assert not native.Problem(problem).overflowing(*arguments, [*gone, *spilled])
+
+
+@needs_native
+def test_spilling_refuses_what_is_no_trace() -> None:
+    problem = native.Problem(two_operators(1, 0, 1))
+    good: dict[str, Any] = {
+        "modes": [0, 0], "rows": [], "buffers": [], "sizes": [1, 1, 1], "parts": [], "writes": [],
+        "rooms": [(1, 10)], "gone": [],
+    }  # fmt: skip
+    assert problem.overflowing(*good.values()) == []
+    for name, value, error in (
+        ("modes", [0, 2], ValueError), ("rows", [(5, -1, -1, 0, 1)], ValueError), ("rows", [(0, 1)], TypeError),
+        ("buffers", [(3, 0, 0, 1)], ValueError), ("buffers", [(0, 1, 0, 1)], ValueError), ("sizes", [1], ValueError),
+        ("parts", [(0, 0, 9, 0)], ValueError), ("writes", [(2, 0, 1)], ValueError), ("rooms", [], ValueError),
+        ("rooms", [(0, 10)], ValueError), ("gone", [(0, 4)], ValueError), ("gone", [("a", 0)], TypeError),
+    ):  # fmt: skip
+        with pytest.raises(error):
+            problem.overflowing(*{**good, name: value}.values())
 
 
 @needs_native

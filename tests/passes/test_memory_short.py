@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import h4hc
 from h4hc.errors import InfeasibleError
@@ -80,3 +83,35 @@ def test_what_the_message_asks_for_is_enough() -> None:
     assert caught.value.shortage is not None
     needed = int(caught.value.shortage.needed)
     assert compiled(EXAMPLE, shrunk("npu", needed, spill=False)).schedule is not None
+
+
+def branched(branches: int = 4) -> onnx.ModelProto:
+    """Parallel branches that are wide in the middle, and there run on the host if the CIM is the only accelerator."""
+    wide, narrow, sums, weights = [], [], [], []
+    for number in range(branches):
+        shapes = {f"v{number}": (64, 8, 3, 3), f"w{number}": (8, 64, 1, 1)}
+        weights += [
+            numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in shapes.items()
+        ]
+        wide.append(helper.make_node("Conv", ["x", f"v{number}"], [f"a{number}"], pads=[1, 1, 1, 1]))
+        narrow.append(helper.make_node("Softmax", [f"a{number}"], [f"b{number}"]))
+        narrow.append(helper.make_node("Conv", [f"b{number}", f"w{number}"], [f"c{number}"]))
+    total = "c0"
+    for number in range(1, branches):
+        sums.append(helper.make_node("Add", [total, f"c{number}"], [f"s{number}"]))
+        total = f"s{number}"
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 64, 64]) for name in ("x", total)]
+    graph = helper.make_graph([*wide, *narrow, *sums], "branches", ends[:1], ends[1:], weights)
+    return h4hc.normalise(
+        helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
+    )
+
+
+def test_baselines_are_those_of_the_order_that_fits() -> None:
+    """One branch after the other, as little memory demands, takes longer than the list scheduler's order."""
+    model, target = branched(), shrunk("npu+cim", 768 * 1024, spill=False)
+    both = h4hc.Compiler(target).compile(model, h4hc.Options(effort="fast"))
+    alone = h4hc.Compiler(target.restrict(["cim", "host"])).compile(model, FAST)
+    assert alone.schedule is not None
+    latencies = {baseline.name: round(baseline.latency * 1e9) for baseline in both.baselines}
+    assert latencies["cim"] == alone.schedule.latency

@@ -39,7 +39,9 @@ def test_pieces_make_the_same_graph(space: Space, precision: str) -> None:
     """In the same order too, on which placements depend where they are equally good."""
     pieces = Pieces(space, precision)
     rng = np.random.default_rng(1)
-    subnets = [space.largest(), space.smallest(), *(space.sample(rng) for _ in range(6))]
+    sampled = [space.sample(rng) for _ in range(6)]
+    mutants = [space.mutate(subnet, rng, 0.2) for subnet in sampled]  # known blocks beside others
+    subnets = [space.largest(), space.smallest(), *sampled, *mutants]
     for subnet in subnets:
         expected = whole(space, subnet, precision)
         found = pieces.graph(space.program(subnet), expected.name)

@@ -24,8 +24,7 @@ Score score_of(const Problem *p, const Result *r, int objective, i64 budget, i64
     return s;
 }
 
-/* Whether bytes without room count as ticks of the latency. */
-static int counts_room(const Problem *p, int objective, i64 frames) {
+int counts_room(const Problem *p, int objective, i64 frames) {
     return p->mem_limit && frames == 1 && objective < INTERVAL;
 }
 
@@ -34,12 +33,6 @@ void evaluate(Problem *p, const i64 *mode, const i64 *tiles, int objective, i64 
     if (objective == 3) measure_interval(p, mode, tiles, frames, r);
     else simulate(p, mode, tiles, r);
     if (counts_room(p, objective, frames)) overflow_alone(p, mode, tiles, r);
-}
-
-/* The latency above which a placement scores worse than `current`. */
-static i64 latest(const Score *current, int objective, i64 budget) {
-    if (objective == 0) return (i64)current->primary;
-    return budget > 0 ? budget + (i64)current->late : INT64_MAX;
 }
 
 int better_or_equal(const Score *a, const Score *b) {

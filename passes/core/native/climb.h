@@ -24,6 +24,12 @@ void begin_tuning(Problem *p, const i64 *mode, const i64 *tiles, i64 frames, Tun
 int move_tuned(Problem *p, i64 *mode, i64 *tiles, uint64_t mask, Tuning *tuning, uint64_t *state);
 void keep_tuned(const Problem *p, Tuning *tuning, int best);
 
+/* The latency above which a placement scores worse than `current`. */
+static inline i64 latest(const Score *current, int objective, i64 budget) {
+    if (objective == 0) return (i64)current->primary;
+    return budget > 0 ? budget + (i64)current->late : INT64_MAX;
+}
+
 /* xorshift64*, upper 32 bits. */
 static inline uint64_t next_random(uint64_t *state) {
     uint64_t x = *state;
@@ -36,6 +42,7 @@ static inline uint64_t next_random(uint64_t *state) {
 
 Score score_of(const Problem *p, const Result *r, int objective, i64 budget, i64 frames);
 void evaluate(Problem *p, const i64 *mode, const i64 *tiles, int objective, i64 frames, Result *r);
+int counts_room(const Problem *p, int objective, i64 frames); /* whether bytes without room count as ticks of the latency */
 int better_or_equal(const Score *a, const Score *b);
 int mutate(Problem *p, i64 *mode, i64 *tiles, uint64_t mask, uint64_t *state);
 void fill_resident(Problem *p, const i64 *mode);

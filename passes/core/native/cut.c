@@ -1,82 +1,5 @@
-/* The optimal additive placement on two devices: a minimum cut by Dinic's algorithm. */
-#include "native.h"
-
-/* --- minimum cut (Dinic) ---------------------------------------------------------------------- */
-
-#define INFINITE_CAPACITY ((i64)1 << 52)
-
-typedef struct { i64 nodes, arcs, room; i64 *tails, *heads, *caps; int failed; } Network;
-
-static void add_arc(Network *g, i64 tail, i64 head, i64 capacity) {
-    if (capacity <= 0 || g->failed) return;
-    if (g->arcs == g->room) {
-        i64 room = g->room ? 2 * g->room : 256;
-        i64 *grown[3] = {g->tails, g->heads, g->caps};
-        for (int i = 0; i < 3; i++) {
-            i64 *p = PyMem_Realloc(grown[i], sizeof(i64) * (size_t)room);
-            if (!p) { g->failed = 1; return; }
-            if (i == 0) g->tails = p;
-            if (i == 1) g->heads = p;
-            if (i == 2) g->caps = p;
-        }
-        g->room = room;
-    }
-    g->tails[g->arcs] = tail;
-    g->heads[g->arcs] = head;
-    g->caps[g->arcs++] = capacity;
-}
-
-/* 1 in `side` for the nodes on the source side (node 0; node 1 is the sink). Returns -1 without memory. */
-static int dinic(const Network *g, i64 *side) {
-    i64 n = g->nodes, m = g->arcs, source = 0, sink = 1;
-    i64 *ptr = zeros(n + 2), *arc = zeros(2 * m), *cap = zeros(2 * m), *to = zeros(2 * m);
-    i64 *next = zeros(n + 1), *queue = zeros(n), *path = zeros(n);
-    int status = -1;
-    if (!ptr || !arc || !cap || !to || !next || !queue || !path) goto done;
-    for (i64 e = 0; e < m; e++) { /* arcs 2e and 2e+1 are a pair, kept in compressed rows */
-        to[2 * e] = g->heads[e]; cap[2 * e] = g->caps[e]; to[2 * e + 1] = g->tails[e]; cap[2 * e + 1] = 0;
-        ptr[g->tails[e] + 1]++; ptr[g->heads[e] + 1]++;
-    }
-    for (i64 v = 0; v < n; v++) ptr[v + 1] += ptr[v];
-    memcpy(next, ptr, sizeof(i64) * (size_t)n);
-    for (i64 e = 0; e < m; e++) { arc[next[g->tails[e]]++] = 2 * e; arc[next[g->heads[e]]++] = 2 * e + 1; }
-    for (;;) {
-        for (i64 v = 0; v < n; v++) side[v] = -1;
-        i64 head = 0, tail = 0;
-        queue[tail++] = source; side[source] = 0;
-        while (head < tail) {
-            i64 v = queue[head++];
-            for (i64 i = ptr[v]; i < ptr[v + 1]; i++)
-                if (cap[arc[i]] > 0 && side[to[arc[i]]] < 0) { side[to[arc[i]]] = side[v] + 1; queue[tail++] = to[arc[i]]; }
-        }
-        if (side[sink] < 0) break;
-        memcpy(next, ptr, sizeof(i64) * (size_t)n);
-        i64 depth = 0, v = source;
-        for (;;) {
-            if (v == sink) {
-                i64 flow = INT64_MAX, cut = 0;
-                for (i64 i = 0; i < depth; i++) if (cap[path[i]] < flow) { flow = cap[path[i]]; cut = i; }
-                for (i64 i = 0; i < depth; i++) { cap[path[i]] -= flow; cap[path[i] ^ 1] += flow; }
-                depth = cut; v = to[path[cut] ^ 1];
-                continue;
-            }
-            i64 found = -1;
-            for (; next[v] < ptr[v + 1]; next[v]++) {
-                i64 a = arc[next[v]];
-                if (cap[a] > 0 && side[to[a]] == side[v] + 1) { found = a; break; }
-            }
-            if (found >= 0) { path[depth++] = found; v = to[found]; continue; }
-            if (v == source) break;
-            side[v] = -1; depth--; v = to[path[depth] ^ 1]; next[v]++;
-        }
-    }
-    for (i64 v = 0; v < n; v++) side[v] = side[v] >= 0;
-    status = 0;
-done:
-    PyMem_Free(ptr); PyMem_Free(arc); PyMem_Free(cap); PyMem_Free(to);
-    PyMem_Free(next); PyMem_Free(queue); PyMem_Free(path);
-    return status;
-}
+/* The optimal additive placement on two devices: a minimum cut. */
+#include "flow.h"
 
 typedef struct { i64 first, second, first_cost, second_cost, pinned_mode, memory; int pinned; } Choice;
 
@@ -85,6 +8,8 @@ typedef struct {
     i64 first, second;
     double time, energy, balance, price;
     Network net;
+    Flow flow;
+    int wired; /* whether the arcs between nodes are there; they are the same for all prices */
     Choice *choice;
     i64 *extra; /* per operator: cost of transfers to pinned neighbours on side A, on side B */
 } Cut;
@@ -180,37 +105,55 @@ static void connect_tensor(Cut *c, i64 tensor) {
     }
 }
 
+/* The arcs between nodes, and the costs of transfers to pinned operators; nothing flows yet. -1 without memory. */
+static int wire(Cut *c) {
+    const Problem *p = c->p;
+    c->net.nodes = 2 + p->n;
+    c->net.arcs = 0;
+    memset(c->extra, 0, sizeof(i64) * (size_t)(2 * p->n));
+    for (i64 t = 0; t < p->nt; t++) connect_tensor(c, t);
+    c->wired = !c->net.failed && !begin_flow(&c->flow, &c->net);
+    return c->wired ? 0 : -1;
+}
+
+/* What comes from the source to operator v (1: what goes from there to the sink): its cost on the other side. */
+static i64 terminal(const Cut *c, i64 v, int sink) {
+    const Choice *k = c->choice + v;
+    if (k->pinned) return 0;
+    if (sink) return k->first < 0 ? INFINITE_CAPACITY : k->first_cost + c->extra[2 * v];
+    return k->second < 0 ? INFINITE_CAPACITY : k->second_cost + c->extra[2 * v + 1];
+}
+
 /* The modes of the least weighted cost, and that cost but for what never changes. 1: done, 0: an operator runs nowhere, -1: failed. */
 static int solve(Cut *c, uint64_t mask, i64 *modes, i64 *value) {
     const Problem *p = c->p;
-    Network *g = &c->net;
-    g->nodes = 2 + p->n;
-    g->arcs = 0;
-    memset(c->extra, 0, sizeof(i64) * (size_t)(2 * p->n));
+    const Network *g = &c->net;
+    Flow *f = &c->flow;
     *value = 0;
     for (i64 v = 0; v < p->n; v++) {
+        i64 memory = c->choice[v].memory;
         if (!choose(c, v, mask)) return 0;
-        if (c->choice[v].pinned) *value += c->choice[v].first_cost;
+        if (!c->choice[v].pinned) continue;
+        *value += c->choice[v].first_cost;
+        if (c->choice[v].memory != memory) c->wired = 0;
     }
-    for (i64 t = 0; t < p->nt; t++) connect_tensor(c, t);
+    if (!c->wired && wire(c)) { PyErr_NoMemory(); return -1; }
+    memset(f->terminal, 0, sizeof(i64) * (size_t)g->nodes);
+    for (i64 v = 0; v < p->n; v++) f->terminal[2 + v] = terminal(c, v, 0) - terminal(c, v, 1);
+    for (i64 e = 0; e < g->arcs; e++) {
+        if (g->tails[e] == 0) f->terminal[g->heads[e]] += g->caps[e];
+        if (g->heads[e] == 1) f->terminal[g->tails[e]] -= g->caps[e];
+    }
+    send_all(f, g->nodes);
+    f->level[0] = 0; /* the source and the sink */
+    f->level[1] = -1;
+    for (i64 e = 0; e < g->arcs; e++) if (f->level[g->tails[e]] >= 0 && f->level[g->heads[e]] < 0) *value += g->caps[e];
     for (i64 v = 0; v < p->n; v++) {
         const Choice *k = c->choice + v;
-        if (k->pinned) continue;
-        add_arc(g, 0, 2 + v, k->second < 0 ? INFINITE_CAPACITY : k->second_cost + c->extra[2 * v + 1]);
-        add_arc(g, 2 + v, 1, k->first < 0 ? INFINITE_CAPACITY : k->first_cost + c->extra[2 * v]);
+        int first = f->level[2 + v] >= 0;
+        modes[v] = k->pinned ? k->pinned_mode : first ? k->first : k->second;
+        *value += terminal(c, v, first);
     }
-    i64 *side = g->failed ? NULL : zeros(g->nodes);
-    if (!side || dinic(g, side)) {
-        PyMem_Free(side);
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (i64 e = 0; e < g->arcs; e++) if (side[g->tails[e]] && !side[g->heads[e]]) *value += g->caps[e];
-    for (i64 v = 0; v < p->n; v++) {
-        const Choice *k = c->choice + v;
-        modes[v] = k->pinned ? k->pinned_mode : side[2 + v] ? k->first : k->second;
-    }
-    PyMem_Free(side);
     return 1;
 }
 
@@ -231,6 +174,7 @@ static int begin_cut(Cut *c, const Problem *p, long long first, long long second
 
 static void end_cut(Cut *c) {
     PyMem_Free(c->choice); PyMem_Free(c->extra);
+    end_flow(&c->flow);
     PyMem_Free(c->net.tails); PyMem_Free(c->net.heads); PyMem_Free(c->net.caps);
 }
 

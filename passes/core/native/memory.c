@@ -15,24 +15,19 @@ static i64 above(const Span *spans, i64 count, i64 offset) {
     return low;
 }
 
-/* Buffers, and the offsets that a placement gives them. */
-typedef struct { i64 n, *order, *starts, *ends, *sizes, *offsets; Span *spans; } Fit;
+/* Buffers, the offsets that first fit gives them, and scratch. */
+typedef struct { i64 n; const i64 *starts, *ends, *sizes; i64 *order, *trial, *kept, *offsets; Span *spans; } Fit;
 
-static int read_fit(Fit *f, PyObject *order, PyObject *starts, PyObject *ends, PyObject *sizes) {
-    f->n = PySequence_Size(order);
-    if (f->n < 0 || !(f->order = read_ints(order, f->n, "order")) || !(f->starts = read_ints(starts, f->n, "starts")) ||
-        !(f->ends = read_ints(ends, f->n, "ends")) || !(f->sizes = read_ints(sizes, f->n, "sizes")) ||
-        !(f->offsets = zeros(f->n)))
-        return -1;
-    if (!(f->spans = PyMem_Malloc(sizeof(Span) * (size_t)(f->n + 1)))) { PyErr_NoMemory(); return -1; }
-    for (i64 i = 0; i < f->n; i++)
-        if (f->order[i] < 0 || f->order[i] >= f->n) { PyErr_SetString(PyExc_ValueError, "order out of range"); return -1; }
-    return 0;
+static int begin_fit(Fit *f) {
+    f->order = zeros(f->n);
+    f->trial = zeros(f->n);
+    f->kept = zeros(f->n);
+    f->spans = PyMem_Malloc(sizeof(Span) * (size_t)(f->n + 1));
+    return f->order && f->trial && f->kept && f->spans ? 0 : -1;
 }
 
 static void end_fit(Fit *f) {
-    PyMem_Free(f->order); PyMem_Free(f->starts); PyMem_Free(f->ends); PyMem_Free(f->sizes);
-    PyMem_Free(f->offsets); PyMem_Free(f->spans);
+    PyMem_Free(f->order); PyMem_Free(f->trial); PyMem_Free(f->kept); PyMem_Free(f->spans);
 }
 
 /* Places all buffers by first fit in `order`; the peak. */
@@ -52,18 +47,47 @@ static i64 place_all(Fit *f, const i64 *order) {
     return peak;
 }
 
-PyObject *first_fit(PyObject *self, PyObject *args) {
-    PyObject *order, *starts, *ends, *sizes, *out = NULL;
-    Fit fit = {0};
-    (void)self;
-    if (!PyArg_ParseTuple(args, "OOOO", &order, &starts, &ends, &sizes)) return NULL;
-    if (!read_fit(&fit, order, starts, ends, sizes)) {
-        i64 peak = place_all(&fit, fit.order);
-        PyObject *offsets = ints_to_list(fit.offsets, fit.n);
-        if (offsets) out = Py_BuildValue("(NL)", offsets, peak);
+/* What buffers are ordered by: one key after the other, then their number. */
+typedef struct { i64 first; uint64_t second; i64 third, id; } Rank;
+
+static int compare_ranks(const void *a, const void *b) {
+    const Rank *x = a, *y = b;
+    if (x->first != y->first) return x->first < y->first ? -1 : 1;
+    if (x->second != y->second) return x->second < y->second ? -1 : 1;
+    if (x->third != y->third) return x->third < y->third ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* Larger products first, whatever their bits. */
+static void rank_area(Rank *rank, uint64_t a, uint64_t b) {
+    uint64_t low = (a & UINT32_MAX) * (b & UINT32_MAX), high = (a >> 32) * (b >> 32);
+    uint64_t one = (a >> 32) * (b & UINT32_MAX), two = (a & UINT32_MAX) * (b >> 32);
+    uint64_t middle = (low >> 32) + (one & UINT32_MAX) + (two & UINT32_MAX);
+    rank->first = -(i64)(high + (one >> 32) + (two >> 32) + (middle >> 32));
+    rank->second = ~(middle << 32 | (low & UINT32_MAX));
+}
+
+#define ORDERS 5 /* that `pack` tries, and a shorter way to write the first of them */
+enum { LARGE_THEN_EARLY, EARLY_THEN_LARGE, LONG_THEN_LARGE, AREA_THEN_EARLY, LATE_END_THEN_LARGE, LARGE };
+
+static int order_by(const Fit *f, int kind, i64 *order) {
+    Rank *ranks = PyMem_Calloc((size_t)f->n + 1, sizeof(Rank));
+    if (!ranks) return -1;
+    for (i64 b = 0; b < f->n; b++) {
+        i64 start = f->starts[b], end = f->ends[b], size = f->sizes[b];
+        Rank *rank = ranks + b;
+        rank->id = b;
+        rank->third = kind == LARGE ? 0 : kind == LARGE_THEN_EARLY || kind == AREA_THEN_EARLY ? start : -size;
+        if (kind == LARGE_THEN_EARLY || kind == LARGE) rank->first = -size;
+        if (kind == EARLY_THEN_LARGE) rank->first = start;
+        if (kind == LONG_THEN_LARGE) rank->first = start - end;
+        if (kind == AREA_THEN_EARLY) rank_area(rank, (uint64_t)size, (uint64_t)(end - start));
+        if (kind == LATE_END_THEN_LARGE) rank->first = -end;
     }
-    end_fit(&fit);
-    return out;
+    qsort(ranks, (size_t)f->n, sizeof(Rank), compare_ranks);
+    for (i64 i = 0; i < f->n; i++) order[i] = ranks[i].id;
+    PyMem_Free(ranks);
+    return 0;
 }
 
 /* The `number`-th buffer in `order`, of those that touch `peak`, round and round: its place. None: -1. */
@@ -76,39 +100,78 @@ static i64 at_peak(const Fit *f, const i64 *order, i64 peak, i64 number) {
     return -1;
 }
 
-PyObject *lower_peak(PyObject *self, PyObject *args) {
-    PyObject *order, *starts, *ends, *sizes, *out = NULL;
-    long long goal, steps;
-    Fit fit = {0}, *f = &fit;
-    i64 *trial = NULL, *best = NULL;
-    (void)self;
-    if (!PyArg_ParseTuple(args, "OOOOLL", &order, &starts, &ends, &sizes, &goal, &steps)) return NULL;
-    if (read_fit(f, order, starts, ends, sizes) || !(trial = zeros(f->n)) || !(best = zeros(f->n))) goto done;
-    i64 peak = place_all(f, f->order);
-    memcpy(best, f->offsets, sizeof(i64) * (size_t)f->n);
+/* A peak that is perhaps lower than that of f->order, which is `peak`; see packing.py. */
+static i64 lower_peak(Fit *f, i64 peak, i64 goal, i64 steps) {
+    size_t bytes = sizeof(i64) * (size_t)f->n;
+    memcpy(f->kept, f->offsets, bytes);
     for (i64 step = 0; step < steps && peak > goal; step++) {
         i64 place = at_peak(f, f->order, peak, step);
         if (place < 0) break;
         i64 target = place * (step % 7) / 7;
-        memcpy(trial, f->order, sizeof(i64) * (size_t)f->n);
-        memmove(trial + target + 1, trial + target, sizeof(i64) * (size_t)(place - target));
-        trial[target] = f->order[place];
-        i64 found = place_all(f, trial);
+        memcpy(f->trial, f->order, bytes);
+        memmove(f->trial + target + 1, f->trial + target, sizeof(i64) * (size_t)(place - target));
+        f->trial[target] = f->order[place];
+        i64 found = place_all(f, f->trial);
         if (found <= peak) {
             i64 *swap = f->order;
-            f->order = trial; trial = swap;
+            f->order = f->trial; f->trial = swap;
             peak = found;
-            memcpy(best, f->offsets, sizeof(i64) * (size_t)f->n);
+            memcpy(f->kept, f->offsets, bytes);
         } else {
-            memcpy(f->offsets, best, sizeof(i64) * (size_t)f->n);
+            memcpy(f->offsets, f->kept, bytes);
         }
     }
-    PyObject *offsets = ints_to_list(best, f->n);
-    if (offsets) out = Py_BuildValue("(NL)", offsets, peak);
+    return peak;
+}
+
+/* The peak of the offsets that are found for these buffers; -1 without memory. */
+static i64 pack_all(Fit *f, i64 goal, i64 steps) {
+    i64 best = -1;
+    for (int kind = 0; kind < ORDERS; kind++) {
+        if (order_by(f, kind, f->trial)) return -1;
+        i64 peak = place_all(f, f->trial);
+        if (best < 0 || peak < best) {
+            i64 *swap = f->order;
+            f->order = f->trial; f->trial = swap;
+            best = peak;
+        }
+        if (best <= goal) return best;
+    }
+    return lower_peak(f, place_all(f, f->order), goal, steps);
+}
+
+PyObject *pack(PyObject *self, PyObject *args) {
+    PyObject *starts_in, *ends_in, *sizes_in, *out = NULL;
+    long long enough, steps;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OOOLL", &starts_in, &ends_in, &sizes_in, &enough, &steps)) return NULL;
+    i64 n = PySequence_Size(starts_in), at, *starts = NULL, *ends = NULL, *sizes = NULL;
+    Fit fit = {.n = n};
+    if (n < 0 || !(starts = read_ints(starts_in, n, "starts")) || !(ends = read_ints(ends_in, n, "ends")) ||
+        !(sizes = read_ints(sizes_in, n, "sizes")) || !(fit.offsets = zeros(n)))
+        goto done;
+    fit.starts = starts; fit.ends = ends; fit.sizes = sizes;
+    i64 bound = most_alive(n, starts, ends, sizes, &at);
+    i64 peak = bound < 0 || begin_fit(&fit) ? -1 : pack_all(&fit, bound > enough ? bound : enough, steps);
+    if (peak < 0) { PyErr_NoMemory(); goto done; }
+    PyObject *offsets = ints_to_list(fit.offsets, n);
+    if (offsets) out = Py_BuildValue("(NLL)", offsets, peak, bound);
 done:
-    PyMem_Free(trial); PyMem_Free(best);
-    end_fit(f);
+    end_fit(&fit);
+    PyMem_Free(fit.offsets); PyMem_Free(starts); PyMem_Free(ends); PyMem_Free(sizes);
     return out;
+}
+
+/* Whether some packing of these buffers stays within `capacity`: 1, 0, or -1 without memory. The first order usually does. */
+int fits_within(i64 n, const i64 *starts, const i64 *ends, const i64 *sizes, i64 *offsets, i64 capacity, i64 steps) {
+    Fit fit = {.n = n, .starts = starts, .ends = ends, .sizes = sizes, .offsets = offsets};
+    i64 peak = -1;
+    if (!begin_fit(&fit) && !order_by(&fit, LARGE, fit.order)) {
+        peak = place_all(&fit, fit.order);
+        if (peak > capacity) peak = pack_all(&fit, capacity, steps);
+    }
+    end_fit(&fit);
+    return peak < 0 ? -1 : peak <= capacity;
 }
 
 /* --- exact packing ------------------------------------------------------------------------------ */
@@ -209,19 +272,12 @@ int compare_keyed(const void *a, const void *b) {
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-PyObject *peak_bytes(PyObject *self, PyObject *args) {
-    PyObject *starts_in, *ends_in, *sizes_in;
-    (void)self;
-    if (!PyArg_ParseTuple(args, "OOO", &starts_in, &ends_in, &sizes_in)) return NULL;
-    i64 n = PySequence_Size(starts_in), live = 0, best = 0, at = 0;
-    i64 *starts = read_ints(starts_in, n, "starts");
-    i64 *ends = starts ? read_ints(ends_in, n, "ends") : NULL;
-    i64 *sizes = ends ? read_ints(sizes_in, n, "sizes") : NULL;
-    Keyed *events = sizes ? PyMem_Malloc(sizeof(Keyed) * (size_t)(2 * n + 1)) : NULL;
-    if (!events) {
-        PyMem_Free(starts); PyMem_Free(ends); PyMem_Free(sizes);
-        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
-    }
+/* The most bytes alive at once and the first tick at which they are; -1 without memory. */
+i64 most_alive(i64 n, const i64 *starts, const i64 *ends, const i64 *sizes, i64 *at) {
+    Keyed *events = PyMem_Malloc(sizeof(Keyed) * (size_t)(2 * n + 1));
+    i64 live = 0, best = 0;
+    *at = 0;
+    if (!events) return -1;
     for (i64 i = 0; i < n; i++) {
         events[2 * i] = (Keyed){starts[i], sizes[i], 0};
         events[2 * i + 1] = (Keyed){ends[i], -sizes[i], 0};
@@ -229,8 +285,22 @@ PyObject *peak_bytes(PyObject *self, PyObject *args) {
     qsort(events, (size_t)(2 * n), sizeof(Keyed), compare_keyed);
     for (i64 i = 0; i < 2 * n; i++) {
         live += events[i].end;
-        if (live > best) { best = live; at = events[i].start; }
+        if (live > best) { best = live; *at = events[i].start; }
     }
-    PyMem_Free(starts); PyMem_Free(ends); PyMem_Free(sizes); PyMem_Free(events);
-    return Py_BuildValue("(LL)", best, at);
+    PyMem_Free(events);
+    return best;
+}
+
+PyObject *peak_bytes(PyObject *self, PyObject *args) {
+    PyObject *starts_in, *ends_in, *sizes_in;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OOO", &starts_in, &ends_in, &sizes_in)) return NULL;
+    i64 n = PySequence_Size(starts_in), at = 0, best = -1;
+    if (n < 0) return NULL;
+    i64 *starts = read_ints(starts_in, n, "starts");
+    i64 *ends = starts ? read_ints(ends_in, n, "ends") : NULL;
+    i64 *sizes = ends ? read_ints(sizes_in, n, "sizes") : NULL;
+    if (sizes && (best = most_alive(n, starts, ends, sizes, &at)) < 0) PyErr_NoMemory();
+    PyMem_Free(starts); PyMem_Free(ends); PyMem_Free(sizes);
+    return best < 0 ? NULL : Py_BuildValue("(LL)", best, at);
 }

@@ -10,8 +10,7 @@ static PyMethodDef module_methods[] = {
     {"peak_bytes", peak_bytes, METH_VARARGS, "The most bytes alive at once; see packing.py."},
     {"reuse_waits", reuse_waits, METH_VARARGS, "Waits that protect reused memory; see reuse.py."},
     {"pack_within", pack_within, METH_VARARGS, "Offsets within a capacity; see packing.py."},
-    {"first_fit", first_fit, METH_VARARGS, "Offsets by first fit; see packing.py."},
-    {"lower_peak", lower_peak, METH_VARARGS, "Offsets by first fit in better orders; see packing.py."},
+    {"pack", pack, METH_VARARGS, "Offsets by first fit; see packing.py."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -17,9 +17,9 @@ typedef int64_t i64;
 
 /* An evaluation that others set out from (see resume.c): its order, and by task its position and since when it waited, its
  * channel and when its tiles ended; the work of each device. What comes from position `lost` on no longer holds in the scratch
- * memory of the problem. */
+ * memory of the problem. `moves`: its transfers in order; `marks`: every few positions, what has been done up to there. */
 typedef struct {
-    i64 count, lost, *order, *position, *woken, *rows, *channel, *load;
+    i64 count, lost, moved, *order, *position, *woken, *rows, *channel, *load, *moves, *marks;
 } Base;
 
 typedef struct {
@@ -76,6 +76,7 @@ i64 *read_ints(PyObject *seq, i64 expected, const char *what);
 i64 *zeros(i64 n);
 PyObject *ints_to_list(const i64 *values, i64 n);
 int more_slots(Problem *p, i64 slots);
+int read_modes(Problem *p, PyObject *modes, i64 **mode);
 int read_choice(Problem *p, PyObject *modes, PyObject *tiles, i64 **mode, i64 **tile);
 
 /* simulate.c */
@@ -112,6 +113,10 @@ PyObject *Problem_climb(Problem *p, PyObject *args);
 PyObject *Problem_score(Problem *p, PyObject *args);
 PyObject *Problem_prefer(Problem *p, PyObject *args);
 
+/* start.c */
+PyObject *Problem_best(Problem *p, PyObject *args);
+PyObject *Problem_offload(Problem *p, PyObject *args);
+
 /* balance.c */
 PyObject *Problem_balance(Problem *p, PyObject *args);
 PyObject *Problem_tune(Problem *p, PyObject *args);
@@ -127,12 +132,16 @@ PyObject *Problem_knapsack(Problem *p, PyObject *args);
 extern PyTypeObject LineType;
 
 /* memory.c */
-PyObject *first_fit(PyObject *self, PyObject *args);
-PyObject *lower_peak(PyObject *self, PyObject *args);
+PyObject *pack(PyObject *self, PyObject *args);
 PyObject *pack_within(PyObject *self, PyObject *args);
 PyObject *peak_bytes(PyObject *self, PyObject *args);
 typedef struct { i64 start, end, id; } Keyed; /* in order of these */
 int compare_keyed(const void *a, const void *b);
+i64 most_alive(i64 n, const i64 *starts, const i64 *ends, const i64 *sizes, i64 *at);
+int fits_within(i64 n, const i64 *starts, const i64 *ends, const i64 *sizes, i64 *offsets, i64 capacity, i64 steps);
+
+/* spill.c */
+PyObject *Problem_overflowing(Problem *p, PyObject *args);
 
 /* reuse.c */
 PyObject *reuse_waits(PyObject *self, PyObject *args);

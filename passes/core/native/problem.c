@@ -48,7 +48,7 @@ static void Problem_dealloc(Problem *p) {
                   p->xf_start, p->xf_end, p->xf_channel, p->dev_free, p->chan_free, p->key, p->child,
                   p->sibling, p->late, p->ready, p->order, p->busy, p->chan_busy, p->resident, p->best_mode, p->best_tiles,
                   p->frame, p->released, p->last, p->left, p->woken, p->load, p->base.order, p->base.position,
-                  p->base.woken, p->base.rows, p->base.channel, p->base.load};
+                  p->base.woken, p->base.rows, p->base.channel, p->base.load, p->base.moves, p->base.marks};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) PyMem_Free(all[i]);
     PyMem_Free(p->held);
     PyMem_Free(p->heir);
@@ -189,18 +189,28 @@ PyObject *ints_to_list(const i64 *values, i64 n) {
     return list;
 }
 
-int read_choice(Problem *p, PyObject *modes, PyObject *tiles, i64 **mode, i64 **tile) {
+int read_modes(Problem *p, PyObject *modes, i64 **mode) {
     if (!(*mode = read_ints(modes, p->n, "modes"))) return -1;
+    for (i64 v = 0; v < p->n; v++)
+        if ((*mode)[v] < 0 || (*mode)[v] >= p->mode_ptr[v + 1] - p->mode_ptr[v]) {
+            PyErr_Format(PyExc_ValueError, "operator %lld: mode out of range", (long long)v);
+            PyMem_Free(*mode);
+            *mode = NULL;
+            return -1;
+        }
+    return 0;
+}
+
+int read_choice(Problem *p, PyObject *modes, PyObject *tiles, i64 **mode, i64 **tile) {
+    if (read_modes(p, modes, mode)) return -1;
     if (!(*tile = read_ints(tiles, p->n, "tiles"))) { PyMem_Free(*mode); return -1; }
-    for (i64 v = 0; v < p->n; v++) {
-        i64 count = p->mode_ptr[v + 1] - p->mode_ptr[v];
-        if ((*mode)[v] < 0 || (*mode)[v] >= count || (*tile)[v] < 1 || (*tile)[v] > MAX_TILES) {
-            PyErr_Format(PyExc_ValueError, "operator %lld: mode or tile count out of range", (long long)v);
+    for (i64 v = 0; v < p->n; v++)
+        if ((*tile)[v] < 1 || (*tile)[v] > MAX_TILES) {
+            PyErr_Format(PyExc_ValueError, "operator %lld: tile count out of range", (long long)v);
             PyMem_Free(*mode);
             PyMem_Free(*tile);
             return -1;
         }
-    }
     return 0;
 }
 
@@ -208,6 +218,9 @@ static PyMethodDef Problem_methods[] = {
     {"climb", (PyCFunction)Problem_climb, METH_VARARGS, "Local search; see reference.py."},
     {"balance", (PyCFunction)Problem_balance, METH_VARARGS, "Search for the interval; see balancing.py."},
     {"tune", (PyCFunction)Problem_tune, METH_VARARGS, "Search that keeps the order; see tuning.py."},
+    {"offload", (PyCFunction)Problem_offload, METH_VARARGS, "Operators to other devices; see starting.py."},
+    {"best", (PyCFunction)Problem_best, METH_VARARGS, "The best of some placements; see starting.py."},
+    {"overflowing", (PyCFunction)Problem_overflowing, METH_VARARGS, "Buffers to spill; see spilling.py."},
     {"prefer", (PyCFunction)Problem_prefer, METH_VARARGS, "Everything on one device; see reference.py."},
     {"score", (PyCFunction)Problem_score, METH_VARARGS, "Score of one placement; see reference.py."},
     {"contents", (PyCFunction)Problem_contents, METH_VARARGS, "What tasks do; see contents.py."},

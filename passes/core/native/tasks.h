@@ -45,7 +45,8 @@ static inline i64 operator_work(const Sim *s, i64 v) {
 }
 
 static inline i64 transfer_link(const Sim *s, i64 x) {
-    return s->p->link_of[source_memory(s, tensor_of(s->p, x)) * s->p->nm + x % s->p->nm];
+    i64 memories = s->p->nm, tensor = tensor_of(s->p, x);
+    return s->p->link_of[source_memory(s, tensor) * memories + x - tensor * memories];
 }
 
 /* The chunks in which transfer x goes: as many as its tensor has tiles. */
