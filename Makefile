@@ -23,6 +23,7 @@ $(VENV)/.base: $(BIN)/python pyproject.toml setup.py $(CONSTRAINTS) $(wildcard p
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base
+	@echo "Installing what tests and searches need, PyTorch among it: a minute or more the first time."
 	$(PIP) install --editable '.[dev,search]'
 	@touch $@
 

@@ -6,8 +6,9 @@ byte raised until the weights fit; the best use of the capacity by itself where 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from h4hc.ir.system import System
 from h4hc.passes.capacity import repair_capacity
@@ -22,6 +23,32 @@ LATENCY, ENERGY, EDP, INTERVAL, LOAD = range(5)  # objectives of h4hc.passes.cor
 def distinct(seeds: Iterable[list[int] | None]) -> list[list[int]]:
     """`seeds` without repetitions."""
     return [list(modes) for modes in dict.fromkeys(tuple(seed) for seed in seeds if seed is not None)]
+
+
+def energy_of_a_tick(data: Mapping[str, Any], devices: Iterable[int]) -> float:
+    """Picojoules of static power of `devices` in a tick; none at a fixed frame rate, where they draw it anyway."""
+    return 0.0 if data.get("period", 0) else float(sum(data["dev_static"][d] for d in devices))
+
+
+def thrifty(data: Mapping[str, Any], modes: Sequence[int], mask: int) -> list[int]:
+    """`modes` with operators moved to devices of `mask` where they cost less energy, static power included.
+
+    A cut chooses between two accelerators; this lets the host take what both could do. Transfers are left out, as is what
+    keeps weights on its device.
+    """
+    pointers, device_of, resident = data["mode_ptr"], data["mode_device"], data["mode_resident"]
+    static = energy_of_a_tick(data, [d for d in range(data["devices"]) if mask >> d & 1])
+    costs = [
+        energy + static * work for energy, work in zip(data["mode_energy"], data["mode_work"], strict=True)
+    ]
+    found = []
+    for v, mode in enumerate(modes):
+        here = pointers[v] + mode
+        light = [
+            m for m in range(pointers[v], pointers[v + 1]) if mask >> device_of[m] & 1 and not resident[m]
+        ]
+        found.append(min([here, *light], key=costs.__getitem__) - pointers[v])
+    return found
 
 
 @dataclass(slots=True)
@@ -56,8 +83,7 @@ class Seeder:
 
     def _weights(self, devices: list[int], first: int, second: int) -> list[Weights]:
         host = "host" in (self.kinds[self.system.devices[first]], self.kinds[self.system.devices[second]])
-        fixed = self.system.data.get("period", 0) > 0  # then time costs no energy
-        static = 0.0 if fixed else sum(self.system.data["dev_static"][d] for d in devices)
+        static = energy_of_a_tick(self.system.data, devices)
         if self.objective in (INTERVAL, LOAD):
             return [
                 Weights(balance=balance) for balance in (*_BALANCES, *self._prices(devices, first, second))

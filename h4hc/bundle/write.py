@@ -28,16 +28,19 @@ PENDING_CHUNKS, PENDING_BYTES = 512, 1 << 20
 Chunks = Iterable[Chunk]
 
 
-def write_bundle(compilation: Compilation, folder: Path, images: bool = True) -> None:
-    """Write the bundle of a finished compilation to `folder`, completely or not at all.
+def write_bundle(compilation: Compilation, folder: Path, images: bool = True) -> Document:
+    """Write the bundle of a finished compilation to `folder`, completely or not at all; what its schedule.json holds.
 
     Replaces an existing bundle, and nothing else. The same compilation gives the same bytes. `images`: with weights/.
     """
 
     def fill(temporary: Path) -> None:
-        _write_one(compilation, temporary, images)
+        _write_one(compilation, document, temporary, images)
 
-    replace_folder(Path(folder), fill)
+    with _without_collector():
+        document = build_document(compilation)
+        replace_folder(Path(folder), fill)
+    return document
 
 
 def write_front(compilations: Sequence[Compilation], folder: Path, images: bool = True) -> None:
@@ -49,15 +52,17 @@ def write_front(compilations: Sequence[Compilation], folder: Path, images: bool 
     def fill(temporary: Path) -> None:
         _write_front(compilations, temporary, images)
 
-    replace_folder(Path(folder), fill)
-
-
-def _write_one(compilation: Compilation, folder: Path, images: bool) -> dict[str, Fingerprint]:
-    """Write the files of a bundle, the manifest last; what was written, by path."""
     with _without_collector():
-        prints = write_files(folder, bundle_files(compilation, images))
-        manifest = build_manifest(compilation, options_record(compilation.options), prints)
-        return prints | write_files(folder, {MANIFEST: _text(dump_manifest(manifest))})
+        replace_folder(Path(folder), fill)
+
+
+def _write_one(
+    compilation: Compilation, document: Document, folder: Path, images: bool
+) -> dict[str, Fingerprint]:
+    """Write the files of a bundle, the manifest last; what was written, by path."""
+    prints = write_files(folder, bundle_files(compilation, document, images))
+    manifest = build_manifest(compilation, options_record(compilation.options), prints)
+    return prints | write_files(folder, {MANIFEST: _text(dump_manifest(manifest))})
 
 
 @contextmanager
@@ -77,7 +82,7 @@ def _write_front(compilations: Sequence[Compilation], folder: Path, images: bool
     points = []
     for number, compilation in enumerate(compilations):
         name = f"point-{number}"
-        written = _write_one(compilation, folder / name, images)
+        written = _write_one(compilation, build_document(compilation), folder / name, images)
         prints |= {f"{name}/{path}": found for path, found in written.items()}
         points.append({"folder": name, **point_record(compilation)})
     first = compilations[0]
@@ -107,9 +112,8 @@ def point_record(compilation: Compilation) -> Document:
     }
 
 
-def bundle_files(compilation: Compilation, images: bool = True) -> dict[str, Chunks]:
+def bundle_files(compilation: Compilation, document: Document, images: bool) -> dict[str, Chunks]:
     """Every file of the bundle but the manifest, by its path inside, as chunks of bytes to be read once, in this order."""
-    document = build_document(compilation)
     replayed = replay(document)
     texts = RecordTexts(encode)
     files: dict[str, Chunks] = {

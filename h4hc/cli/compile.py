@@ -16,6 +16,7 @@ from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, WEIGHTS, Compil
 from h4hc.ir.schedule import TICK_SECONDS
 
 if TYPE_CHECKING:
+    from h4hc.bundle.store import Document
     from h4hc.compiler import Pass
 
 
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
               help="Write weights/: the weights in the order and layout of each device.")  # fmt: skip
 @click.option("--prefetch/--no-prefetch", "prefetch", default=True, show_default=True,
               help="Fetch weights to a device's memory while it runs other operators, where that pays; "
-              "with one frame in flight and no --fps, not at fast effort.")  # fmt: skip
+              "not at fast effort.")  # fmt: skip
 @click.option("--verify", "verify", is_flag=True, help="Check the bundle afterwards, as `h4hc verify` does.")
 @click.option("--print-after", "print_after", multiple=True, metavar="PASS", help="Print what a pass made.")
 @click.option("--stop-after", "stop_after", metavar="PASS", help="Stop after a pass; no bundle is written.")
@@ -224,9 +225,9 @@ def finish(
     """Write the bundle, print the summary, check, and hold the result against the budget."""
     from h4hc.bundle import write_bundle
 
-    write_bundle(compilation, output, images)
+    document = write_bundle(compilation, output, images)
     if not quiet or as_json:
-        _print_summary(output, as_json)
+        _print_summary(document, output, as_json)
     if verify is not None:
         _verify(output, verify)
     schedule, budget = compilation.schedule, compilation.options.budget_seconds
@@ -248,11 +249,9 @@ def _verify(folder: Path, model: Path) -> None:
         )
 
 
-def _print_summary(output: Path, as_json: bool) -> None:
-    from h4hc.bundle import load_document
+def _print_summary(document: Document, output: Path, as_json: bool) -> None:
     from h4hc.cli.summary import print_summary, summary_json
 
-    document = load_document(output)
     if as_json:
         click.echo(json.dumps(summary_json(document), indent=2, sort_keys=True))
         return
