@@ -5,26 +5,33 @@ In:  a compilation with a simulated placement. Out: another placement and the or
 Rules:
 1. The order set out from is that of the closed loop with two frames in flight, or as many as may be, whichever is faster.
 2. Local search changes devices, modes and tile counts; what moves keeps its moment (h4hc.passes.core.tuning).
-3. If the buffers of the result do not fit after all, as the search only counts bytes, it goes on with that much less memory;
+3. Where that ends far above the least work of the busiest device, further searches set out from the placement that it found, but
+   from the order in which a single frame runs, begun so often that the frames allowed overlap: one that no closed loop settles into.
+4. If the buffers of the result do not fit after all, as the search only counts bytes, it goes on with that much less memory;
    if that does not help, with a buffer spilled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from h4hc.errors import InfeasibleError
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.placement import Placement
 from h4hc.ir.system import Simulated
 from h4hc.passes.core import Problem
+from h4hc.passes.load import least_load
 from h4hc.passes.plans import Plan, simulate, to_placement
 from h4hc.passes.room import with_room
 from h4hc.passes.seeds import INTERVAL
 
 _EVALUATIONS = {"fast": 4000, "balanced": 20_000, "exact": 60_000}
+_ROUNDS = {"fast": 0, "balanced": 2, "exact": 8}  # of further searches
+_ROUND = 20_000  # evaluations of one, at most
+_FAR = 1.25  # times the least work of the busiest device
+_ASTRAY = 1.03  # times the best interval, beyond which a round sets out from the best placement again
 _AGAIN = 8  # the share of the evaluations, one in so many, after the first search
 _SEED = 0xD1B54A32D192ED03
 
@@ -67,14 +74,68 @@ def tuned(compilation: Compilation, order: Order | None = None) -> tuple[Compila
         order = Order(frames, *problem.steady(*start, frames))
     else:
         evaluations //= _AGAIN
+    modes, tiles, order = _search(problem, data, start, order, evaluations, _SEED, budget)
+    return _with(compilation, modes, tiles), order
+
+
+def retuned(compilation: Compilation, order: Order) -> tuple[Compilation, Order] | None:
+    """The best of further searches from the placement of `compilation`, which runs in `order`; None: they are not worth while,
+    or find nothing better."""
+    options, simulated = compilation.options, simulation_of(compilation)
+    data = simulated.system.data
+    rounds = _ROUNDS[options.effort]
+    if not rounds or order.period <= _FAR * least_load(data).ticks:
+        return None
+    problem = Problem(data)
+    evaluations = _ROUND if options.evaluations is None else min(_ROUND, options.evaluations)
+    best = current = (order.period, tuple(simulated.modes), tuple(simulated.tiles), order)
+    for number in range(1, rounds + 1):
+        _, modes, tiles, _ = current
+        alone = _alone(problem, data, modes, tiles, options.window)
+        seed = _SEED + number
+        found = _search(problem, data, (modes, tiles), alone, evaluations, seed, options.budget_ticks)
+        current = (found[2].period, *found)
+        best = min(best, current, key=lambda one: one[0])
+        if current[0] > _ASTRAY * best[0]:
+            current = best
+    _, modes, tiles, better = best
+    return None if better is order else (_with(compilation, modes, tiles), better)
+
+
+def _search(
+    problem: Problem,
+    data: Mapping[str, Any],
+    start: tuple[Sequence[int], Sequence[int]],
+    order: Order,
+    evaluations: int,
+    seed: int,
+    budget: int,
+) -> tuple[tuple[int, ...], tuple[int, ...], Order]:
+    """Modes and tile counts found from `start`, and their order."""
     everyone = (1 << data["devices"]) - 1
     modes, tiles, period, offsets = problem.tune(
-        *start, order.period, order.offsets, evaluations, _SEED, everyone, budget, order.frames
+        *start, order.period, order.offsets, evaluations, seed, everyone, budget, order.frames
     )
-    score = float(budget), float(period), 0.0  # which nothing asks for
-    plan = Plan(simulated.system, tuple(modes), tuple(tiles), score, _placement(compilation).spilled)
-    found = replace(compilation, placement=to_placement(plan), simulated=simulate(plan))
-    return found, Order(order.frames, period, offsets)
+    return tuple(modes), tuple(tiles), Order(order.frames, period, offsets)
+
+
+def _alone(
+    problem: Problem, data: Mapping[str, Any], modes: Sequence[int], tiles: Sequence[int], frames: int
+) -> Order:
+    """The order in which one frame runs by itself, begun `frames` times in its latency."""
+    latency, _, _, rows, _ = problem.trace(modes, tiles)
+    operators, memories = data["operators"], data["memories"]
+    starts = [-1] * (operators + data["tensors"] * memories)
+    for number, memory, _, begin, _ in rows:
+        starts[number if memory < 0 else operators + number * memories + memory] = begin
+    return Order(frames, -(-latency // frames), starts)
+
+
+def _with(compilation: Compilation, modes: Sequence[int], tiles: Sequence[int]) -> Compilation:
+    """`compilation` with another placement."""
+    system, spilled = simulation_of(compilation).system, _placement(compilation).spilled
+    plan = Plan(system, tuple(modes), tuple(tiles), (0.0, 0.0, 0.0), spilled)  # nothing asks for the score
+    return replace(compilation, placement=to_placement(plan), simulated=simulate(plan))
 
 
 def tightened(compilation: Compilation, error: InfeasibleError) -> Compilation | None:
