@@ -5,7 +5,7 @@
 The bound is the larger of two (extra `exact`), with the buffers in backing memory that alone exceed their memory: the least
 work of the busiest device or channel of any placement, by mixed-integer programming, and what a linear program of times and
 work says of so many frames in flight. `II` is the initiation interval, `load` the work of the busiest device or channel, both
-over the bound. Times are CPU seconds of a whole compilation.
+over the bound. Times are CPU seconds of a whole compilation. All weights are read in place (benchmarks/prefetch.py).
 """
 
 from __future__ import annotations
@@ -68,7 +68,11 @@ def main() -> int:
                 row, bounds = [stem, target], dict[int, int]()
                 for count in counts:
                     options = h4hc.Options(
-                        objective="throughput", effort=arguments.effort, frames=count, baselines=False
+                        objective="throughput",
+                        effort=arguments.effort,
+                        frames=count,
+                        baselines=False,
+                        prefetch=False,
                     )
                     start = time.process_time()
                     compilation = compiler.compile(loaded.model, options, loaded.source)

@@ -25,6 +25,7 @@ from h4hc.passes.core import reuse_waits
 from h4hc.passes.memory import NODES, lifetimes, pack, stores_of
 from h4hc.passes.rotate import arcs, frame_lifetimes, pack_circular, protect_rotation
 from h4hc.passes.sharing import (
+    WEIGHTS,
     Course,
     Lifetime,
     course_of,
@@ -34,7 +35,6 @@ from h4hc.passes.sharing import (
 )
 
 _FETCHED_SHARE = 4  # of the nodes of exact packing: weights are fetched into room that would be idle
-WEIGHTS = -1  # in place of a tensor
 RESIDENT = "resident"  # how the names of modes begin in which weights stay in their device
 
 
@@ -146,7 +146,7 @@ def _course(schedule: Schedule, simulated: Simulated) -> Course:
     if schedule.frames_in_flight == 1 or not (system.parts or system.overwrites):
         return course
     start, end, moved = [*course.start], [*course.end], dict(course.moved)
-    for row, task in zip(simulated.trace[3], schedule.tasks, strict=True):
+    for row, task in zip(simulated.trace[3], schedule.tasks, strict=False):  # fetches come last
         if row[1] < 0:
             start[row[0]], end[row[0]] = task.start, task.end
         else:

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from h4hc.ir.schedule import Task
+from h4hc.ir.schedule import Task, Wait
 
 
 class Edge(NamedTuple):
-    """Tile k of the task waits for `counts[k]` tiles of `source`, `latency` ticks ago."""
+    """Tile k of the task waits for `counts[k]` tiles of `source`, `latency` ticks ago, of the frame `frames` before."""
 
     source: int
     counts: tuple[int, ...]
     latency: int
+    frames: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Machine:
 
 
 def machine(tasks: Sequence[Task], queues: Sequence[tuple[str, Sequence[int]]]) -> Machine:
-    """The arrays of a one-frame schedule; task ids are positions in `tasks`."""
+    """The arrays of the tasks of one frame; task ids are positions in `tasks`."""
     queue = [0] * len(tasks)
     for number, (_, members) in enumerate(queues):
         for member in members:
@@ -50,7 +51,10 @@ def machine(tasks: Sequence[Task], queues: Sequence[tuple[str, Sequence[int]]]) 
         tuple(task.work * (k + 1) // task.tiles - task.work * k // task.tiles for k in range(task.tiles))
         for task in tasks
     ]
-    waits = [tuple(Edge(w.task, w.counts, w.latency) for w in t.waits if w.reason == "data") for t in tasks]
+    waits = [
+        tuple(Edge(*w[:3], frames=frames_between(tasks, t, w)) for w in t.waits if w.reason != "reuse")
+        for t in tasks
+    ]
     readers: list[list[int]] = [[] for _ in tasks]
     for task, edges in enumerate(waits):
         for edge in edges:
@@ -62,6 +66,11 @@ def machine(tasks: Sequence[Task], queues: Sequence[tuple[str, Sequence[int]]]) 
         tuple(map(tuple, readers)),
         tuple(tuple(members) for _, members in queues),
     )
+
+
+def frames_between(tasks: Sequence[Task], task: Task, wait: Wait) -> int:
+    """How many frames before that of `task` the awaited task works on."""
+    return wait.lag - task.stage + tasks[wait.task].stage
 
 
 def closed_loop(plant: Machine, window: int, frames: int, preference: float = 0.0) -> list[list[int]]:
@@ -137,7 +146,7 @@ class _ClosedLoop:
         moment = max(self.free[queue], self.released[frame])
         ends = []
         for tile, duration in enumerate(self.plant.durations[task]):
-            for source, counts, latency in self.plant.waits[task]:
+            for source, counts, latency, _ in self.plant.waits[task]:
                 if counts[tile]:
                     moment = max(moment, self.ends[frame][source][counts[tile] - 1] + latency)
             moment += duration

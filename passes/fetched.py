@@ -13,7 +13,7 @@ from dataclasses import replace
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.cost import PREFETCH
 from h4hc.ir.placement import Placement
-from h4hc.ir.schedule import WEIGHT_LOAD, Schedule, Task, Wait
+from h4hc.ir.schedule import WEIGHT_LOAD, Point, Schedule, Task, Wait
 from h4hc.ir.system import Simulated, Trace
 from h4hc.passes.core.fetching import Timed
 from h4hc.passes.fetches import Candidate, Sheet
@@ -46,34 +46,55 @@ def postponed(sheet: Sheet, found: Timed) -> Timed:
 
 def with_fetches(sheet: Sheet, found: Timed) -> Compilation:
     """The compilation of `sheet` with the fetches and times of `found`."""
-    compilation, schedule = sheet.compilation, sheet.schedule
     chosen = [sheet.candidates[fetch[0]] for fetch in found[2]]
-    tasks = (*_tasks(sheet, found), *_loads_of(sheet, found))
-    ends = [task.end for task in tasks]
-    latency = max(ends, default=0)
-    queues = [*schedule.queues]
+    latency = max(found[1], default=0)
+    schedule = replace(
+        sheet.schedule,
+        tasks=(*_tasks(sheet, found), *_loads_of(sheet, found)),
+        queues=with_ports(sheet, chosen),
+        latency=latency,
+        initiation_interval=sheet.compilation.options.period_ticks or latency,
+    )
+    return completed(sheet, schedule, chosen)
+
+
+def with_ports(sheet: Sheet, chosen: Sequence[Candidate]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The queues of `sheet`, and those of the ports at which weights are fetched, one task for each of `chosen`."""
+    queues = [*sheet.schedule.queues]
     for port, memory in enumerate(sheet.ports):
-        numbers = [len(schedule.tasks) + i for i, c in enumerate(chosen) if c.port == port]
+        numbers = [len(sheet.schedule.tasks) + i for i, c in enumerate(chosen) if c.port == port]
         if numbers:
             queues.append((queue_name(memory), tuple(numbers)))
-    energy = sum(task.energy for task in tasks)
+    return tuple(queues)
+
+
+def completed(sheet: Sheet, schedule: Schedule, chosen: Sequence[Candidate]) -> Compilation:
+    """The compilation of `sheet` with `schedule`, whose energies and bounds are worked out, and with `chosen` fetched."""
+    tasks, interval = schedule.tasks, schedule.initiation_interval
     schedule = replace(
         schedule,
-        tasks=tasks,
-        queues=tuple(queues),
-        latency=latency,
-        initiation_interval=latency,
-        dynamic_energy=energy,
-        static_energy=round(sheet.simulated.static_power * latency),
-        interval_bound=max(sum(tasks[number].work for number in queue) for _, queue in queues),
+        dynamic_energy=sum(task.energy for task in tasks),
+        static_energy=round(sheet.simulated.static_power * interval),
+        interval_bound=max(sum(tasks[number].work for number in queue) for _, queue in schedule.queues),
+        front=_front(schedule, sheet.compilation.options.period_ticks),
     )
-    simulated = _simulated(sheet, schedule, chosen)
+    compilation = sheet.compilation
     return replace(
         compilation,
         schedule=schedule,
-        simulated=simulated,
+        simulated=_simulated(sheet, schedule, chosen),
         placement=_placement(compilation, chosen),
     )
+
+
+def _front(schedule: Schedule, period: int) -> tuple[Point, ...]:
+    """What so many frames in flight achieve, with what `schedule` does. At a fixed period it does not say how fast they could be."""
+    frames, latency = schedule.frames_in_flight, schedule.latency
+    if not schedule.front or (period and frames > 1):
+        return schedule.front
+    own = Point(frames, latency if frames == 1 else schedule.initiation_interval, latency)
+    kept = (p for p in schedule.front if p.interval < own.interval or p.latency < own.latency)
+    return tuple(sorted((own, *kept), key=lambda point: point.latency))
 
 
 def queue_name(memory: str) -> str:
@@ -134,7 +155,7 @@ def _tasks(sheet: Sheet, found: Timed) -> Iterator[Task]:
     """The tasks there were, at their new times, waiting for fetches."""
     count, buffers = len(sheet.schedule.tasks), len(sheet.simulated.trace[4])
     number = {fetch[0]: i for i, fetch in enumerate(found[2])}
-    behind = _behind_fetches(sheet, found)
+    behind = behind_fetches(sheet, found)
     for task in sheet.schedule.tasks:
         waits, reads, work, energy = list(task.waits), task.reads, task.work, task.energy
         fetch = number.get(task.id)
@@ -152,7 +173,7 @@ def _tasks(sheet: Sheet, found: Timed) -> Iterator[Task]:
 def _loads_of(sheet: Sheet, found: Timed) -> Iterator[Task]:
     """The tasks that load weights."""
     tasks, buffers = sheet.schedule.tasks, len(sheet.simulated.trace[4])
-    before = _before_fetches(sheet, found)
+    before = before_fetches(sheet, found)
     for number, ((owner, start, end, _), users) in enumerate(zip(found[2], before, strict=True)):
         candidate = sheet.candidates[owner]
         waits = [Wait(user, (tasks[user].tiles,), reason="order") for user in users]
@@ -171,7 +192,7 @@ def _working(sheet: Sheet, found: Timed) -> Iterator[tuple[int, int | None, Sequ
         yield task, fetch, sheet.ports_of(task, fetch is not None)
 
 
-def _before_fetches(sheet: Sheet, found: Timed) -> list[list[int]]:
+def before_fetches(sheet: Sheet, found: Timed) -> list[list[int]]:
     """Per fetch the tasks that it waits for: the last of each queue at its port since the fetch before, and
     the one that leaves room."""
     queue = sheet.line["queue"]
@@ -189,7 +210,7 @@ def _before_fetches(sheet: Sheet, found: Timed) -> list[list[int]]:
     return result
 
 
-def _behind_fetches(sheet: Sheet, found: Timed) -> list[list[int]]:
+def behind_fetches(sheet: Sheet, found: Timed) -> list[list[int]]:
     """Per task the fetches that it must not overtake, unless a task before it in its queue waits for them."""
     queue = sheet.line["queue"]
     latest: list[int | None] = [None] * len(sheet.ports)

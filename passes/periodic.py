@@ -77,6 +77,11 @@ def periodic(plant: Machine, offsets: Sequence[int], period: int, window: int) -
         tuple(sorted(order, key=lambda task: (offsets[task] % period, plant.lasts(task), position[task])))
         for order, position in ((order, {t: i for i, t in enumerate(order)}) for order in plant.orders)
     )
+    return quickest(plant, orders, stages, window)
+
+
+def quickest(plant: Machine, orders: Sequence[Sequence[int]], stages: Sequence[int], window: int) -> Periodic:
+    """The schedule of the smallest interval in these cyclic orders, with up to `window` frames in flight."""
     cycle = _Cycle(plant, orders, stages, window)
     interval = cycle.smallest_interval()
     while (times := cycle.times(interval)) is None:  # the order settles slowly
@@ -134,7 +139,7 @@ class _Cycle:
             if order:
                 self.last[order[0]] = order[-1]
         self.edges = [
-            [(edge, stages[task] - stages[edge.source]) for edge in edges]
+            [(edge, stages[task] - stages[edge.source] + edge.frames) for edge in edges]
             for task, edges in enumerate(plant.waits)
         ]
         self.order = self._topological(orders)
@@ -189,7 +194,7 @@ class _Cycle:
             moment = max(moment, released)
             made = []
             for tile, duration in enumerate(self.plant.durations[task]):
-                for (source, counts, latency), lag in self.edges[task]:
+                for (source, counts, latency, _), lag in self.edges[task]:
                     if counts[tile] and (lag == 0 or lag <= len(history)):
                         past = ends if lag == 0 else history[-lag]
                         moment = max(moment, past[source][counts[tile] - 1] + latency)
@@ -222,7 +227,7 @@ class _Cycle:
                     moment = max(moment, ends[self.last[task]][-1] - interval)
                 done = []
                 for tile, duration in enumerate(self.plant.durations[task]):
-                    for (source, counts, latency), lag in self.edges[task]:
+                    for (source, counts, latency, _), lag in self.edges[task]:
                         if counts[tile]:
                             moment = max(moment, ends[source][counts[tile] - 1] + latency - lag * interval)
                     moment += duration

@@ -7,12 +7,14 @@ Rules:
 2. Up to `Options.window` frames in flight: the periodic schedule of the smallest initiation interval whose latency is at
    most that many intervals, and within the budget if there is one.
 3. A fixed period: of the schedules that keep up, the one with the shortest latency at that period. If none does, a
-   placement for the throughput is searched; if that does not keep up either, an error says what is needed.
+   placement for the throughput is searched; if that does not keep up either, an error says what is needed, unless weights
+   may be fetched ahead: then that has the last word.
 4. Only schedules whose buffers fit the memories count: if none does, one frame is in flight.
 5. The placement is that of one frame, but for the throughput, where every placement that the partition passed on is tried
    and the smallest interval wins. The first one is searched on in its cyclic order (h4hc.passes.tuned), and the result is
    tried, too. Data waits keep the frame, so a wait's lag is the difference of the stages.
-6. A claim says below which interval no placement comes, unless exact effort has proved a better one.
+6. A claim says below which interval no placement comes, unless exact effort has proved a better one. It holds with weights
+   fetched ahead (h4hc.passes.prefetch), too.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from h4hc.ir.claim import BOUND, Claim
 from h4hc.ir.compilation import Compilation, Options
 from h4hc.ir.schedule import TICK_SECONDS, Point, Schedule, Task
 from h4hc.passes.allocate import place_buffers
-from h4hc.passes.closed_loop import Machine, machine
+from h4hc.passes.closed_loop import Machine, frames_between, machine
+from h4hc.passes.exact.fetched import with_fetches_free
 from h4hc.passes.load import least_load
 from h4hc.passes.memory import oversized
 from h4hc.passes.partition import Partition
@@ -33,7 +36,7 @@ from h4hc.passes.periodic import Periodic, candidates, periodic, slowed
 from h4hc.passes.problem import build_system, with_spills
 from h4hc.passes.relieve import spilling
 from h4hc.passes.schedule import make_schedule
-from h4hc.passes.tuned import Order, minding_memories, settled, simulation_of, tightened, tuned
+from h4hc.passes.tuned import Order, minding_memories, retuned, settled, simulation_of, tightened, tuned
 
 _RELIEVED = 5  # buffers spilled for the sake of frames in flight
 _WORTHWHILE = 0.995  # of the interval, for which a buffer is spilled
@@ -65,11 +68,15 @@ class Pipeline:
             return compilation
         try:
             found = _best(compilation, options.objective == "throughput")
-        except InfeasibleError:
-            if options.interval_seconds is None or options.objective == "throughput":
+        except InfeasibleError as error:
+            if options.interval_seconds is None:
                 raise
-            found = _balanced(compilation)
-        return replace(found, claims=_claims(found), alternatives=())
+            throughput = options.objective == "throughput"
+            found = _too_slow(compilation, error) if throughput else _balanced(compilation)
+        rivals = found.rivals
+        if options.fetches and options.interval_seconds is not None and found is not compilation:
+            rivals = ("", replace(compilation, alternatives=(), rivals=())), *rivals
+        return replace(found, claims=_claims(found), alternatives=(), rivals=rivals)
 
 
 def _best(compilation: Compilation, balanced: bool) -> Compilation:
@@ -83,7 +90,7 @@ def _best(compilation: Compilation, balanced: bool) -> Compilation:
     given = (compilation, *_alternatives(compilation))
     waiting = [(_Candidate(other, settled(other) if balanced else ()), _RELIEVED) for other in given]
     if balanced:
-        waiting.insert(0, (_tuned(compilation), _RELIEVED))
+        waiting[:0] = [(candidate, _RELIEVED) for candidate in _searched(compilation)]
     while waiting:
         candidate, rounds = waiting.pop(0)
         least = min(done, key=_interval_and_latency, default=None)
@@ -136,6 +143,16 @@ def _overlapped(candidate: _Candidate, lacks: list[tuple[Schedule, InfeasibleErr
     schedule = overlapped(schedule, compilation.options, fits, known)
     static = round(simulated.static_power * schedule.initiation_interval)
     return replace(compilation, schedule=replace(schedule, static_energy=static))
+
+
+def _searched(compilation: Compilation) -> Iterator[_Candidate]:
+    """What searches in the order of `compilation` find, and before it what those in other orders find, if it is better."""
+    first = _tuned(compilation)
+    better = retuned(first.compilation, first.orders[0])
+    if better is not None:
+        found, order = better
+        yield _Candidate(replace(found, schedule=make_schedule(found)), (order,), tuned=True)
+    yield first
 
 
 def _tuned(compilation: Compilation, order: Order | None = None) -> _Candidate:
@@ -191,7 +208,29 @@ def _balanced(compilation: Compilation) -> Compilation:
     wanted = replace(options, objective="throughput", frames=options.window, baselines=False)
     found = Partition().run(replace(compilation, options=wanted))
     found = replace(found, schedule=make_schedule(found), options=options)
-    return replace(_best(found, balanced=True), baselines=compilation.baselines, claims=compilation.claims)
+    try:
+        best = _best(found, balanced=True)
+    except InfeasibleError as error:
+        best = _too_slow(found, error)
+    return replace(
+        best, baselines=compilation.baselines, claims=compilation.claims, rivals=compilation.rivals
+    )
+
+
+def _too_slow(compilation: Compilation, error: InfeasibleError) -> Compilation:
+    """`compilation` at the interval that it reaches, as fetching weights ahead may make up for the rest.
+
+    Raises `error` if weights are not fetched, or if there is no schedule at all.
+    """
+    options = compilation.options
+    if not options.fetches:
+        raise error
+    free = replace(options, interval_seconds=None, frames=options.window)
+    try:
+        found = _best(replace(compilation, options=free), balanced=True)
+    except InfeasibleError:
+        raise error from None
+    return replace(found, options=options, refusal=error)
 
 
 def _claims(compilation: Compilation) -> tuple[Claim, ...]:
@@ -201,7 +240,7 @@ def _claims(compilation: Compilation) -> tuple[Claim, ...]:
         return compilation.claims
     system = build_system(compilation)
     system = with_spills(system, compilation.target, oversized(system, compilation.target))
-    least = least_load(system.data).ticks
+    least = least_load(with_fetches_free(compilation, system)).ticks
     bound = Claim(
         kind, least, BOUND, "prices per tick of every device and byte of capacity, in whole numbers"
     )
@@ -226,25 +265,31 @@ def overlapped(
         return replace(schedule, initiation_interval=period, front=(alone,))
     tried = [periodic(plant, starts, period, frames) for frames, period, starts in known if period]
     found = candidates(plant, options.window, quick=bool(tried))
-    slow_enough = (_within(plant, plan, options.window) for plan in (*tried, *found))
+    slow_enough = (within(plant, plan, options.window) for plan in (*tried, *found))
     plans = [plan for plan in slow_enough if plan is not None and plan.interval < schedule.latency]
-    roomy = [plan for plan in plans if fits(_with_plan(schedule, plan))]
+    roomy = [plan for plan in plans if fits(with_plan(schedule, plan))]
     front = (alone, *(Point(_frames(p), p.interval, p.latency) for p in _nondominated(roomy)))
     if period is None:
-        choices = [schedule, *(_with_plan(schedule, plan) for plan in roomy)]
+        choices = [schedule, *(with_plan(schedule, plan) for plan in roomy)]
         best = min(choices, key=lambda s: (options.excess(s.latency), s.initiation_interval, s.latency))
         return replace(best, front=front)
-    slower = (slowed(plant, plan, period, options.window) for plan in plans if plan.interval <= period)
-    steady = [p for p in slower if p.latency <= options.window * period and _in_order(plant, p)]
-    for plan in sorted(steady, key=lambda plan: plan.latency):
-        result = _with_plan(schedule, plan)
+    slower = (within(plant, plan, options.window, period) for plan in plans)
+    for plan in sorted((p for p in slower if p is not None), key=lambda plan: plan.latency):
+        result = with_plan(schedule, plan)
         if fits(result):
             return replace(result, front=front)
     raise _too_fast(schedule, options, plans, period)
 
 
-def _within(plant: Machine, plan: Periodic, frames: int) -> Periodic | None:
-    """`plan`, slowed down until at most `frames` frames are in flight; None if that takes more than a few steps."""
+def within(plant: Machine, plan: Periodic, frames: int, period: int = 0) -> Periodic | None:
+    """`plan`, slowed down until at most `frames` frames are in flight, or to the fixed `period`.
+
+    None if that takes more than a few steps, or if it does not keep up.
+    """
+    if period:
+        slower = slowed(plant, plan, period, frames) if plan.interval <= period else None
+        keeps = slower is not None and slower.latency <= frames * period and _in_order(plant, slower)
+        return slower if keeps else None
     for _ in range(_SLOWER):
         if _frames(plan) <= frames:
             return plan if _in_order(plant, plan) else None
@@ -255,7 +300,7 @@ def _within(plant: Machine, plan: Periodic, frames: int) -> Periodic | None:
 def _in_order(plant: Machine, plan: Periodic) -> bool:
     """Whether no task works on a newer frame than what it reads from does: windows wait for earlier ones only."""
     return all(
-        plan.stages[task] >= plan.stages[edge.source]
+        plan.stages[task] + edge.frames >= plan.stages[edge.source]
         for task, edges in enumerate(plant.waits)
         for edge in edges
     )
@@ -274,8 +319,9 @@ def _nondominated(plans: Sequence[Periodic]) -> list[Periodic]:
     return kept
 
 
-def _with_plan(schedule: Schedule, plan: Periodic) -> Schedule:
-    tasks = tuple(_staged(task, plan) for task in schedule.tasks)
+def with_plan(schedule: Schedule, plan: Periodic) -> Schedule:
+    """`schedule` with the times, stages and orders of `plan`."""
+    tasks = tuple(_staged(task, plan, schedule.tasks) for task in schedule.tasks)
     names = [name for name, _ in schedule.queues]
     return replace(
         schedule,
@@ -287,9 +333,12 @@ def _with_plan(schedule: Schedule, plan: Periodic) -> Schedule:
     )
 
 
-def _staged(task: Task, plan: Periodic) -> Task:
+def _staged(task: Task, plan: Periodic, tasks: Sequence[Task]) -> Task:
     stage = plan.stages[task.id]
-    waits = tuple(wait._replace(lag=stage - plan.stages[wait.task]) for wait in task.waits)
+    waits = tuple(
+        wait._replace(lag=stage - plan.stages[wait.task] + frames_between(tasks, task, wait))
+        for wait in task.waits
+    )
     return task._replace(start=plan.starts[task.id], end=plan.ends[task.id], stage=stage, waits=waits)
 
 

@@ -1,7 +1,7 @@
 """Prefetch: fetch weights before their operator starts, while others compute.
 
-In:  the schedule of one frame without memory, and those of each accelerator alone. Out: `Compilation.schedule` with fetches,
-placement to match, `Compilation.prefetching`.
+In:  the schedule without memory, and those of each accelerator alone. Out: `Compilation.schedule` with fetches, placement to
+match, `Compilation.prefetching`.
 
 Rules:
 1. An operator can have its weights fetched where its device offers that (`Backend.prefetched`), in no more time than it
@@ -13,7 +13,8 @@ Rules:
 4. Kept is what scores better. So that two accelerators are never worse than one, what each achieves alone, and the
    model without split operators, is improved in the same way, and the best wins.
 5. Not at fast effort: the search for a plan takes longer than all the rest of it.
-6. One frame in flight, without a fixed period: with more, the next frame's fetches would have to share the port.
+6. With several frames in flight, in the cyclic order that there is (h4hc.passes.steady); the same placement with one frame
+   in flight is tried, too, because fetches may make that the faster one.
 """
 
 from __future__ import annotations
@@ -27,17 +28,13 @@ from h4hc.ir.cost import Cost
 from h4hc.ir.prefetching import Prefetching
 from h4hc.ir.schedule import TICK_SECONDS, WEIGHT_LOAD, Schedule
 from h4hc.passes.allocate import place_buffers
-from h4hc.passes.core import Line
-from h4hc.passes.core.fetching import Timed
-from h4hc.passes.fetched import postponed, with_fetches
-from h4hc.passes.fetches import Sheet, sheet
+from h4hc.passes.fetches import sheet
 from h4hc.passes.schedule import make_schedule
+from h4hc.passes.steady import steady
+from h4hc.passes.trials import Always, Once, Trial, keeps_rate, score, searched
 
 EVALUATIONS = {"balanced": 150, "exact": 1000}
-_RUNS = (8, 4, 2)  # lengths of runs of operators that change together
 _ROOM = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8, 0.7, 0.5)  # shares of the room that is there
-
-Score = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +50,36 @@ class Prefetch:
         if not compilation.options.fetches:
             return replace(compilation, rivals=())
         first = best = self._improved(compilation)
+        if _schedule(compilation).frames_in_flight > 1:
+            single = (found for found in self._alone(compilation) if found.prefetching)
+            best = min([first, *(_recorded(compilation, found) for found in single)], key=score)
         baselines = {baseline.name: baseline for baseline in compilation.baselines}
         for name, rival in compilation.rivals:
-            found = first
-            if rival.placement != compilation.placement:
-                found = self._improved(replace(rival, schedule=make_schedule(rival)))
-            if name in baselines:
-                latency, energy = _latency_and_energy(found)
-                baselines[name] = Baseline(name, latency * TICK_SECONDS, energy * 1e-12)
-            if _score(found) < _score(best):
-                best = found
-        return replace(best, baselines=tuple(baselines.values()), claims=compilation.claims, rivals=())
+            for found in [first] if rival.placement == compilation.placement else self._alone(rival):
+                if name in baselines:
+                    latency, energy = _latency_and_energy(found)
+                    baselines[name] = Baseline(name, latency * TICK_SECONDS, energy * 1e-12)
+                if score(found) < score(best):
+                    best = found
+        if compilation.refusal is not None and not keeps_rate(_schedule(best), best.options):
+            raise compilation.refusal
+        return replace(
+            best,
+            baselines=tuple(baselines.values()),
+            claims=compilation.claims,
+            rivals=(),
+            refusal=None,
+        )
+
+    def _alone(self, compilation: Compilation) -> Iterator[Compilation]:
+        """The placement with one frame in flight and weights fetched; nothing if that is too slow for the frame rate."""
+        schedule, simulated = make_schedule(compilation), compilation.simulated
+        interval = compilation.options.period_ticks or schedule.latency
+        static = round(simulated.static_power * interval) if simulated else 0
+        schedule = replace(schedule, initiation_interval=interval, static_energy=static)
+        found = self._improved(replace(compilation, schedule=schedule))
+        if keeps_rate(_schedule(found), found.options):
+            yield found
 
     def _improved(self, compilation: Compilation) -> Compilation:
         """`compilation` with weights fetched, if that is better."""
@@ -71,13 +87,14 @@ class Prefetch:
         if not costs:
             return compilation
         plan = sheet(compilation, costs)
+        schedule, budget = _schedule(compilation), EVALUATIONS[compilation.options.effort]
+        trial: Trial = Always(steady(plan)) if schedule.frames_in_flight > 1 else Once(plan)
         for share in _ROOM:
-            found = _search(compilation, plan, plan.with_room(share))
+            found = searched(trial, trial.line(share), budget)
             if found is None:
                 return compilation
-            for times in (found, postponed(plan, found)):
-                result = with_fetches(plan, times)
-                if _fits(result):
+            for result in trial.results(found):
+                if score(result) < score(compilation) and _fits(result):
                     return _recorded(compilation, result)
         return compilation
 
@@ -109,77 +126,6 @@ def _fits(compilation: Compilation) -> bool:
     return True
 
 
-def _search(compilation: Compilation, plan: Sheet, line: Line) -> Timed | None:
-    """The best set of fetches that was found; None if nothing improves."""
-    search = _Search(compilation, plan, line)
-    everything = frozenset(plan.candidates)
-    search.attempt(None)
-    search.attempt(everything)
-    budget = EVALUATIONS[compilation.options.effort]
-    improving = True
-    while improving and search.done < budget:
-        improving = False
-        for change in _changes(sorted(everything)):
-            if search.done >= budget:
-                break
-            improving = search.attempt(search.fetched ^ change) or improving
-    return search.best
-
-
-def _changes(candidates: list[int]) -> Iterator[frozenset[int]]:
-    for length in (*_RUNS, 1):
-        for begin in range(0, len(candidates), length):
-            yield frozenset(candidates[begin : begin + length])
-
-
-class _Search:
-    """What was found so far."""
-
-    def __init__(self, compilation: Compilation, plan: Sheet, line: Line) -> None:
-        self.compilation, self.plan, self.line = compilation, plan, line
-        self.best: Timed | None = None
-        self.fetched: frozenset[int] = frozenset()
-        self.done = 0
-        self.score = _score(compilation)
-
-    def attempt(self, wanted: frozenset[int] | None) -> bool:
-        """Whether it is better to fetch the weights of the tasks `wanted`."""
-        self.done += 1
-        found = self.line.timed(None if wanted is None else sorted(wanted))
-        score = self._score(found)
-        if score >= self.score:
-            return False
-        self.best, self.score = found, score
-        self.fetched = frozenset(fetch[0] for fetch in found[2])
-        return True
-
-    def _score(self, found: Timed) -> Score:
-        energy = self.plan.schedule.dynamic_energy
-        for fetch in found[2]:
-            candidate = self.plan.candidates[fetch[0]]
-            energy += candidate.fetch_energy + candidate.energy - self.plan.schedule.tasks[fetch[0]].energy
-        return _rated(self.compilation, max(found[1], default=0), energy)
-
-
-def _rated(compilation: Compilation, latency: int, dynamic: int) -> Score:
-    """Ticks beyond the latency budget, what the objective counts, and a tie-breaker: the smaller the better."""
-    simulated, options = compilation.simulated, compilation.options
-    if simulated is None:
-        raise ValueError("prefetch needs a simulated placement")
-    energy = dynamic + (options.period_ticks or latency) * simulated.static_power
-    late = options.excess(latency)
-    if options.objective == "energy":
-        return late, energy, latency
-    if options.objective == "edp":
-        return late, energy * latency, latency
-    return late, latency, energy
-
-
-def _score(compilation: Compilation) -> Score:
-    schedule = _schedule(compilation)
-    return _rated(compilation, schedule.latency, schedule.dynamic_energy)
-
-
 def _schedule(compilation: Compilation) -> Schedule:
     if compilation.schedule is None:
         raise ValueError("prefetch needs a schedule")
@@ -199,6 +145,7 @@ def _recorded(before: Compilation, after: Compilation) -> Compilation:
         tuple(sorted(load.operator for load in loads)),
         sum(load.bytes for load in loads),
         latency * TICK_SECONDS,
+        _schedule(before).initiation_interval * TICK_SECONDS,
         energy * 1e-12,
     )
     return replace(after, prefetching=record)

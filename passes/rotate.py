@@ -11,11 +11,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from h4hc.ir.schedule import Buffer, Schedule, Task, Wait
+from h4hc.ir.schedule import WEIGHT_LOAD, Buffer, Schedule, Task, Wait
 from h4hc.ir.system import System
 from h4hc.passes.cliques import heaviest
+from h4hc.passes.closed_loop import frames_between
 from h4hc.passes.memory import Sections, least_peak
-from h4hc.passes.sharing import Lifetime
+from h4hc.passes.sharing import WEIGHTS, Lifetime
 
 MOST_ARCS = 400  # of exact packing
 Protect = Callable[[Schedule, Sequence[Buffer]], tuple[Task, ...]]
@@ -41,13 +42,15 @@ class Arc:
 
 
 def frame_lifetimes(schedule: Schedule, system: System, alive: Sequence[Lifetime]) -> list[Lifetime]:
-    """`alive` at the times of the tasks of `schedule`, whose reads and writes count buffers in that order.
+    """`alive` at the times of the tasks of `schedule`, whose reads and writes count buffers in that order, and then those
+    of fetched weights.
 
     A graph input is there from the beginning of its frame; a graph output until one interval after the end of it,
     so that it can be fetched.
     """
-    starts: list[int | None] = [None] * len(alive)
-    ends = [0] * len(alive)
+    count = len(alive) + sum(task.kind == WEIGHT_LOAD for task in schedule.tasks)
+    starts: list[int | None] = [None] * count
+    ends = [0] * count
     for task in schedule.tasks:
         for number in task.writes:
             starts[number] = task.start if starts[number] is None else min(starts[number] or 0, task.start)
@@ -58,7 +61,7 @@ def frame_lifetimes(schedule: Schedule, system: System, alive: Sequence[Lifetime
             ends[number] = schedule.latency + schedule.initiation_interval
     return [
         buffer._replace(start=start or 0, end=end)
-        for buffer, start, end in zip(alive, starts, ends, strict=True)
+        for buffer, start, end in zip(alive, starts, ends, strict=False)
     ]
 
 
@@ -66,7 +69,11 @@ def arcs(buffers: Sequence[Lifetime], system: System, interval: int, alignment: 
     """The arcs of `buffers`. A graph input has one copy more: the next frame's arrives while it is read."""
     found = []
     for buffer in buffers:
-        given = system.data["producer"][buffer.tensor] < 0 and buffer.memory == system.data["io_memory"]
+        given = (
+            buffer.tensor != WEIGHTS
+            and system.data["producer"][buffer.tensor] < 0
+            and buffer.memory == system.data["io_memory"]
+        )
         length = max(1, buffer.end - buffer.start)
         count = -(-length // interval) + given
         size = -(-buffer.bytes // alignment) * alignment
@@ -201,7 +208,9 @@ def protect_rotation(schedule: Schedule, buffers: Sequence[Buffer], protect: Pro
 def unrolled(schedule: Schedule, buffers: Sequence[Buffer], frames: int) -> tuple[Schedule, list[Buffer]]:
     """`frames` frames of a periodic schedule as one schedule: tasks and buffers of frame f behind those of f - 1."""
     period, count, places = schedule.initiation_interval, len(schedule.tasks), len(buffers)
-    tasks = [_instance(task, frame, schedule, places) for frame in range(frames) for task in schedule.tasks]
+    tasks = [
+        _instance(task, frame, schedule, places, frames) for frame in range(frames) for task in schedule.tasks
+    ]
     copies_of = [
         Buffer(
             frame * places + b.id, b.tensor, b.memory, b.offset + frame % b.copies * b.stride, b.bytes,
@@ -223,13 +232,13 @@ def unrolled(schedule: Schedule, buffers: Sequence[Buffer], frames: int) -> tupl
     return replace(schedule, tasks=tuple(tasks), queues=tuple(queues)), copies_of
 
 
-def _instance(task: Task, frame: int, schedule: Schedule, places: int) -> Task:
-    """`task` of `frame`, with its waits for tasks of frames that exist."""
+def _instance(task: Task, frame: int, schedule: Schedule, places: int, frames: int) -> Task:
+    """`task` of `frame`, with its waits for tasks of the `frames` frames that exist."""
     count, shift = len(schedule.tasks), frame * schedule.initiation_interval
     waits = []
     for wait in task.waits:
-        source = frame + task.stage - wait.lag - schedule.tasks[wait.task].stage
-        if source >= 0:
+        source = frame - frames_between(schedule.tasks, task, wait)
+        if 0 <= source < frames:
             waits.append(Wait(source * count + wait.task, wait.counts, wait.latency, wait.reason))
     return task._replace(
         id=frame * count + task.id,

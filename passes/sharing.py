@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from h4hc.ir.system import System, TaskRow
 
+WEIGHTS = -1  # in place of a tensor: fetched weights
+
 
 class Lifetime(NamedTuple):
     """Root tensor and memory by index, first and last tick, and bytes."""

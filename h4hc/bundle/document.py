@@ -92,6 +92,7 @@ def _prefetching(prefetching: Prefetching | None) -> Document | None:
         "operators": list(prefetching.operators),
         "bytes": prefetching.bytes,
         "latency_seconds": prefetching.latency,
+        "initiation_interval_seconds": prefetching.interval,
         "energy_joules": prefetching.energy,
     }
 

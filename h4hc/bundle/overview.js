@@ -6,7 +6,9 @@ function fillSummary() {
   byId("model-name").textContent = data.model.name;
   byId("target-name").textContent = data.target.name;
   byId("verdict").replaceChildren(...verdict(s));
-  byId("cards").replaceChildren(...cards(s));
+  const figures = cards(s);
+  byId("cards").style.setProperty("--across", Math.ceil(figures.length / 2));  // two rows of about equal length
+  byId("cards").replaceChildren(...figures);
   byId("compare").replaceChildren(...comparison(s));
   byId("shares").replaceChildren(...shares(s));
 }
@@ -57,10 +59,13 @@ function cards(s) {
     ["Transfers", String(s.transfers), `${bytes(s.transferred_bytes)} between memories`],
   ];
   if (data.prefetch) {
-    const gain = 1 - s.latency_seconds / data.prefetch.latency_seconds;
+    const steady = s.frames_in_flight > 1 && data.options.interval_seconds === null;
+    const gain = 1 - (steady
+      ? s.initiation_interval * data.tick_seconds / data.prefetch.initiation_interval_seconds
+      : s.latency_seconds / data.prefetch.latency_seconds);
     const count = data.prefetch.operators.length;
     entries.push(["Weights fetched ahead", bytes(data.prefetch.bytes),
-      `of ${count} operator${count === 1 ? "" : "s"}; ${percent(gain)} less latency than without`]);
+      `of ${count} operator${count === 1 ? "" : "s"}; ${percent(gain)} less ${steady ? "time between frames" : "latency"} than without`]);
   }
   if (tightest) {
     entries.push([`Fullest memory: ${tightest.name}`, percent(share(tightest)),
@@ -177,7 +182,8 @@ function barCell(share_, label, note) {
 function causes(name, total) {
   const found = Object.entries(data.bottlenecks.idle[name] || {});
   found.sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
-  return found.filter(([, ticks]) => ticks / total >= 0.005).map(([cause, ticks]) => `${cause} ${percent(ticks / total)}`);
+  return found.filter(([, ticks]) => ticks / total >= 0.005)
+    .map(([cause, ticks]) => `${cause} ${percent(ticks / total)}`.replaceAll(" ", "\u00a0"));
 }
 
 // The critical path by resource, and what overlap gains.

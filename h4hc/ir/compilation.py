@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from h4hc.errors import InfeasibleError
 from h4hc.ir.claim import Claim
 from h4hc.ir.cost import CostModel, CostTable
 from h4hc.ir.graph import Graph
@@ -80,9 +81,8 @@ class Options:
 
     @property
     def fetches(self) -> bool:
-        """Whether weights may be fetched: with several frames in flight, the fetches of one would be in the way of others."""
-        alone = self.window == 1 and self.interval_seconds is None
-        return self.prefetch and alone and self.effort != "fast"
+        """Whether weights may be fetched ahead."""
+        return self.prefetch and self.effort != "fast"
 
     @property
     def window(self) -> int:
@@ -143,7 +143,8 @@ class Compilation:
     integers with its trace, which the scheduling passes share, `splitting` the operators that two devices
     compute together (None: none, and `model` is as it was given), `alternatives` placements that may do better once
     frames overlap, `parent` a finished compilation of a similar model, whose placement the search sets out from, `rivals` (with
-    names) compilations that may do better once weights are fetched, `prefetching` the weights that are (None: none).
+    names) compilations that may do better once weights are fetched, `prefetching` the weights that are (None: none),
+    `refusal` the error unless weights that are fetched make the schedule fast enough for the frame rate.
     """
 
     source: Source
@@ -164,3 +165,4 @@ class Compilation:
     parent: Compilation | None = None
     rivals: tuple[tuple[str, Compilation], ...] = ()
     prefetching: Prefetching | None = None
+    refusal: InfeasibleError | None = None

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 class Prefetching:
     """The operators whose weights are fetched, and the bytes of all of them.
 
-    `latency` (seconds) and `energy` (joules) are what the same schedule takes when every operator reads its own.
+    `latency`, `interval` between frames (seconds) and `energy` (joules) are what the same schedule takes when every operator
+    reads its own.
     """
 
     operators: tuple[str, ...]
     bytes: int
     latency: float
+    interval: float
     energy: float

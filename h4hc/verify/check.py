@@ -172,11 +172,11 @@ def check_schedule(document: Document, network: Network) -> list[Check]:
         ("V14", well_formed),
     )
     checks += [_check(code, rule(plan)) for code, rule in static]
-    return checks + _check_execution(run, checks)
+    return checks + _check_execution(plan, run, checks)
 
 
-def _check_execution(plan: Plan, so_far: list[Check]) -> list[Check]:
-    """The checks that run the queues."""
+def _check_execution(one: Plan, plan: Plan, so_far: list[Check]) -> list[Check]:
+    """The checks that run the queues of `plan`, which is `one` with its frames in flight laid out."""
     dependent = ("V15", "V20", "V06", "V11", "V26", "J20")
     failed = {check.code for check in so_far if check.passed is False}
     broken = sorted(failed & {"V05", "V14"})
@@ -190,7 +190,7 @@ def _check_execution(plan: Plan, so_far: list[Check]) -> list[Check]:
     checks.append(_check("V20", replay))
     checks.append(_check("V06", data_waits(plan, clocks, times)))
     checks.append(_check("V11", ordered_reuse(plan, clocks)))
-    checks.append(_check("V26", fetches(plan, clocks)))
+    checks.append(_check("V26", fetches(one, plan, clocks)))
     checks.append(_check("J20", jitter_replays(plan)))
     return checks
 

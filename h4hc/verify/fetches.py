@@ -7,6 +7,8 @@ else that works at that memory runs at the same time, by queue order and waits.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from h4hc.verify.document import Operator, Task
 from h4hc.verify.plan import Plan
 from h4hc.verify.queues import PICO, close_above, copies
@@ -17,8 +19,8 @@ from h4hc.verify.waits import Clocks
 MODE = "prefetch"
 
 
-def fetches(plan: Plan, clocks: Clocks) -> Tally:
-    """V26."""
+def fetches(plan: Plan, run: Plan, clocks: Clocks) -> Tally:
+    """V26. `run`: the plan with its frames in flight laid out, and `clocks` of that."""
     tally = Tally()
     loads: dict[str, list[Task]] = {operator.name: [] for operator in plan.document.operators}
     for load in plan.loads:
@@ -32,10 +34,8 @@ def fetches(plan: Plan, clocks: Clocks) -> Tally:
         )
         for load in found:
             _expect_fetch(tally, plan, load, operator)
-    alone = plan.document.summary.frames_in_flight == 1
-    tally.expect(alone or not plan.loads, "weights are fetched although several frames are in flight")
     _expect_buffers(tally, plan)
-    _expect_alone(tally, plan, clocks)
+    _expect_alone(tally, run, clocks)
     _expect_record(tally, plan)
     return tally
 
@@ -105,20 +105,38 @@ def ports(plan: Plan, task: Task) -> set[str]:
     return found
 
 
-def _expect_alone(tally: Tally, plan: Plan, clocks: Clocks) -> None:
-    """Nothing works at the memory from which weights are fetched while they are."""
-    sources = {load.resource.removesuffix(".fetch") for load in plan.loads}
-    workers: dict[str, list[Task]] = {source: [] for source in sources}
-    for task in (*plan.compute, *plan.transfers):
-        for source in ports(plan, task) & sources if sources else ():
-            workers[source].append(task)
-    for load in plan.loads:
-        source = load.resource.removesuffix(".fetch")
-        for task in workers[source]:
-            ordered = clocks.completed(task, load) or clocks.completed(load, task)
-            tally.expect(
-                ordered, f"{load.label} may run at the same time as {task.label}, which works at {source}"
-            )
+def _expect_alone(tally: Tally, run: Plan, clocks: Clocks) -> None:
+    """Nothing works at the memory from which weights are fetched while they are.
+
+    Of the tasks of a queue, those that certainly ended before a fetch come first; the next one must come behind the fetch,
+    and then so do all that follow it.
+    """
+    loads = [load for load in run.loads if not load.idle]
+    workers = _workers(run, {_source(load) for load in loads})
+    for load in loads:
+        for tasks in workers[_source(load)].values():
+            ended = bisect_left(tasks, True, key=lambda task: not clocks.completed(task, load))
+            ordered = ended == len(tasks) or clocks.completed(load, tasks[ended])
+            tally.count += 1
+            if not ordered:
+                tally.problems.append(
+                    f"{load.label} may run at the same time as {tasks[ended].label}, which works at {_source(load)}"
+                )
+
+
+def _source(load: Task) -> str:
+    return load.resource.removesuffix(".fetch")
+
+
+def _workers(run: Plan, sources: set[str]) -> dict[str, dict[str, list[Task]]]:
+    """The tasks that work at each of `sources`, by queue, in order."""
+    found: dict[str, dict[str, list[Task]]] = {source: {} for source in sources}
+    for name, queue in run.document.queues.items():
+        for task in (run.tasks[number] for number in queue) if sources else ():
+            if task.kind != "weight_load" and not task.idle:
+                for source in ports(run, task) & sources:
+                    found[source].setdefault(name, []).append(task)
+    return found
 
 
 def _expect_record(tally: Tally, plan: Plan) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from h4hc.ir.schedule import Task, Wait
 from h4hc.passes.closed_loop import Machine, closed_loop, machine
-from h4hc.passes.periodic import Periodic, candidates, periodic, slowed
+from h4hc.passes.periodic import Periodic, candidates, periodic, quickest, slowed
 
 
 def task(id_: int, queue: str, work: int, *sources: int, tiles: int = 1) -> Task:
@@ -50,6 +50,14 @@ def test_a_frame_begins_when_the_one_a_window_before_has_ended() -> None:
     assert periodic(chain, [0, 10, 30], 20, 2).interval == 20
     alone = periodic(chain, [0, 10, 30], 20, 1)
     assert (alone.interval, alone.latency) == (40, 40)
+
+
+def test_a_task_may_wait_for_the_frame_before() -> None:
+    """Without the wait two frames overlap: 20. If each frame begins behind all of the one before: 30."""
+    first, second = task(0, "a", 10), task(1, "b", 20, 0)
+    assert quickest(plant(first, second), ((0,), (1,)), (0, 0), 2).interval == 20
+    behind = first._replace(waits=(Wait(1, (1,), reason="order", lag=1),))
+    assert quickest(plant(behind, second), ((0,), (1,)), (0, 0), 2).interval == 30
 
 
 def test_slowed_down_schedules_keep_the_order_and_the_waits() -> None:
@@ -105,7 +113,7 @@ def run(item: Machine, plan: Periodic, frames: int, window: int) -> list[list[li
                     break
                 moment = max([free[q], *(tiles[-1] for tiles in earlier)])
                 for k, duration in enumerate(item.durations[t]):
-                    for source, counts, latency in item.waits[t]:
+                    for source, counts, latency, _ in item.waits[t]:
                         if counts[k]:
                             moment = max(moment, ends[frame][source][counts[k] - 1] + latency)
                     moment += duration

@@ -239,11 +239,6 @@ def test_less_room_means_fewer_fetches(weighty: Path, tmp_path: Path) -> None:
     assert latencies == sorted(latencies) and latencies[0] < latencies[-1]
 
 
-@pytest.mark.parametrize("options", [{"frames": 2}, {"interval_seconds": 1e-3}, {"objective": "throughput"}])
-def test_several_frames_in_flight_fetch_nothing(weighty: Path, options: dict[str, Any]) -> None:
-    assert fetched(compiled(weighty, "npu", **options)) == ()
-
-
 @pytest.mark.parametrize("target", ["npu+cim", "npu+cim-sram", "npu+cim-u65"])
 def test_two_accelerators_are_no_worse_than_one_that_fetches(target: str, tmp_path: Path) -> None:
     result = verified(compiled(EXAMPLE, target), EXAMPLE, tmp_path / "bundle")

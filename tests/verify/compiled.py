@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from onnx import numpy_helper
 
 from h4hc.backends import load_target
 from h4hc.bundle import write_bundle
+from h4hc.cli.limits import limited
 from h4hc.compiler import Compiler
 from h4hc.frontend import load_model
+from h4hc.ir.compilation import Constraint, Options
 from tests.verify.maker_ops import text_model
 
 HYBRID = """
@@ -79,8 +82,42 @@ def save_weighty(folder: Path) -> Path:
     return path
 
 
-def compile_bundle(model: Path, target: str, folder: Path) -> Path:
-    """Compile `model` for `target` into `folder`."""
-    loaded = load_model(model, {})
-    write_bundle(Compiler(load_target(target)).compile(loaded.model, None, loaded.source), folder)
+def save_mixed(folder: Path, convolutions: Sequence[int], products: Sequence[int]) -> Path:
+    """Write a model with convolutions of so many channels, and then products of so many columns, into `folder`.
+
+    Convolutions compute longer than their weights take to read, products do not.
+    """
+    lines, weights, name, width = list[str](), dict[str, tuple[int, ...]](), "x", 32
+    for i, channels in enumerate(convolutions):
+        lines.append(f"c{i} = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>({name}, w{i})")
+        weights[f"w{i}"] = (channels, width, 3, 3)
+        name, width = f"c{i}", channels
+    lines.append(f"m = ReduceMean<axes=[2,3], keepdims=0>({name})")
+    name = "m"
+    for i, columns in enumerate(products):
+        lines.append(f"g{i} = Gemm({name}, v{i})")
+        weights[f"v{i}"] = (width, columns)
+        name, width = f"g{i}", columns
+    head = f"mixed (float[1,32,16,16] x) => (float[1,{width}] {name})"
+    opset = '<ir_version: 8, opset_import: ["" : 17]>'
+    path = folder / "mixed.onnx"
+    onnx.save(text_model(f"{opset} {head} {{ {' '.join(lines)} }}", weights), path)
+    return path
+
+
+def mixed_pins(devices: str, products: int) -> tuple[Constraint, ...]:
+    """Convolutions of `save_mixed` and the mean behind them on NPU, CIM or host (``n``, ``c``, ``h``), products on the NPU."""
+    known = {"n": "npu", "c": "cim", "h": "host"}
+    kinds = ["Conv"] * (len(devices) - 1) + ["ReduceMean"] + ["Gemm"] * products
+    where = [known[letter] for letter in devices] + ["npu"] * products
+    return tuple(Constraint(f"n{i}_{kind}", where[i]) for i, kind in enumerate(kinds))
+
+
+def compile_bundle(
+    model: Path, target: str, folder: Path, options: Options | None = None, sram: str = ""
+) -> Path:
+    """Compile `model` for `target`, with a smaller SRAM if one is named, into `folder`."""
+    loaded, found = load_model(model, {}), load_target(target)
+    compiler = Compiler(limited(found, (f"sram={sram}",)) if sram else found)
+    write_bundle(compiler.compile(loaded.model, options, loaded.source), folder)
     return folder

@@ -8,13 +8,21 @@ import onnx
 import pytest
 from onnx import ModelProto
 
+from h4hc.ir.compilation import Options
 from h4hc.verify.check import NAMES, check_schedule, check_structure
 from h4hc.verify.decode import decode
 from h4hc.verify.folder import decode_chain
 from h4hc.verify.network import Network
 from h4hc.verify.report import Report
 from tests.verify import damage_data, damage_fetches, damage_memory, damage_models, damage_tasks
-from tests.verify.compiled import TARGETS, compile_bundle, save_hybrid, save_weighty
+from tests.verify.compiled import (
+    TARGETS,
+    compile_bundle,
+    mixed_pins,
+    save_hybrid,
+    save_mixed,
+    save_weighty,
+)
 from tests.verify.damage import CORRUPTIONS, Corruption, Specimen
 from tests.verify.maker import Maker
 
@@ -63,10 +71,21 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 
 @pytest.fixture(scope="module")
 def fetching(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
-    """A bundle in which weights are fetched, and nothing else is moved."""
+    """Bundles in which weights are fetched: one where nothing else is moved, and two with several frames in flight, of which
+    one has little room."""
     folder = tmp_path_factory.mktemp("fetching")
-    model = save_weighty(folder)
-    return [Sample(Specimen.read(compile_bundle(model, "npu", folder / "npu")), onnx.load(model))]
+    weighty, mixed = save_weighty(folder), save_mixed(folder, (32, 32, 32), (1024, 64))
+    options = Options(frames=2, objective="throughput", constraints=mixed_pins("cnch", 2), baselines=False)
+    return [
+        Sample(Specimen.read(compile_bundle(weighty, "npu", folder / "npu")), onnx.load(weighty)),
+        *(
+            Sample(
+                Specimen.read(compile_bundle(mixed, "npu+cim", folder / f"mixed{sram}", options, sram)),
+                onnx.load(mixed),
+            )
+            for sram in ("", "100KiB")
+        ),
+    ]
 
 
 @pytest.fixture(scope="module", autouse=True)
