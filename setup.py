@@ -27,6 +27,7 @@ setup(
                     "cut",
                     "capacity",
                     "fetch",
+                    "loop",
                     "memory",
                     "spill",
                     "reuse",

@@ -13,15 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from h4hc.passes.closed_loop import Machine, closed_loop
 
 FRAMES = 12  # of the closed loop, beyond three for every frame in flight
 _PREFERENCES = (0.0, 0.01, 0.03, 0.1)
-_MOST_WINDOWS = 96
-_LONGEST_PERIOD = 6  # windows
-_MOST_PASSES = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,139 +116,34 @@ def _normalised(
     )
 
 
+@dataclass(frozen=True, slots=True)
 class _Cycle:
     """Fixed cyclic queue orders and stages: how fast they can run, and when.
 
     A frame begins when the one `window` frames before it has ended.
     """
 
-    def __init__(
-        self, plant: Machine, orders: Sequence[Sequence[int]], stages: Sequence[int], window: int
-    ) -> None:
-        self.plant, self.stages, self.frames = plant, stages, window
-        self.span = max(stages, default=0)
-        self.before = [-1] * len(plant.queue)
-        self.last = [-1] * len(plant.queue)  # of a queue's first task: the task that ends the window before
-        for order in orders:
-            for a, b in pairwise(order):
-                self.before[b] = a
-            if order:
-                self.last[order[0]] = order[-1]
-        self.edges = [
-            [(edge, stages[task] - stages[edge.source] + edge.frames) for edge in edges]
-            for task, edges in enumerate(plant.waits)
-        ]
-        self.order = self._topological(orders)
-
-    def _topological(self, orders: Sequence[Sequence[int]]) -> list[int]:
-        """Tasks so that what each waits for within its window comes first."""
-        after: list[list[int]] = [[] for _ in self.before]
-        waiting = [0] * len(self.before)
-        for task, before in enumerate(self.before):
-            sources = {edge.source for edge, lag in self.edges[task] if lag == 0}
-            if before >= 0:
-                sources.add(before)
-            waiting[task] = len(sources)
-            for source in sources:
-                after[source].append(task)
-        ready = [task for task, count in enumerate(waiting) if not count]
-        for task in ready:
-            for follower in after[task]:
-                waiting[follower] -= 1
-                if not waiting[follower]:
-                    ready.append(follower)
-        if len(ready) < len(self.before):
-            raise ValueError("queue order and waits of a window have a circle")
-        return ready
+    plant: Machine
+    orders: Sequence[Sequence[int]]
+    stages: Sequence[int]
+    window: int
 
     def smallest_interval(self) -> int:
         """The maximum cycle ratio, rounded up: how fast windows follow each other once all run as early as they can."""
-        reach = self.frames + self.span
-        history: list[list[list[int]]] = []
-        done: list[int] = []
-        for _ in range(_MOST_WINDOWS):
-            history.append(self._window(history, done))
-            for period in range(1, min(_LONGEST_PERIOD, len(history) - reach - 1) + 1):
-                grown = _growth(history, period, reach + 1)
-                if grown is not None:
-                    return max(1, -(-grown // period))
-        half = len(history) // 2  # a longer period than was looked for: about that
-        grown = max(map(_last, history[-1])) - max(map(_last, history[half]))
-        return max(1, -(-grown // (len(history) - 1 - half)))
-
-    def _window(self, history: Sequence[Sequence[Sequence[int]]], done: list[int]) -> list[list[int]]:
-        """The tile ends of the next window if everything runs as early as it can; `done`: when each frame ended."""
-        ends: list[list[int]] = [[] for _ in self.before]
-        done.append(0)
-        for task in self.order:
-            moment, frame = 0, len(history) - self.stages[task]
-            released = done[frame - self.frames] if frame >= self.frames else 0
-            if self.before[task] >= 0:
-                moment = ends[self.before[task]][-1]
-            elif history:
-                moment = history[-1][self.last[task]][-1]
-            moment = max(moment, released)
-            made = []
-            for tile, duration in enumerate(self.plant.durations[task]):
-                for (source, counts, latency, _), lag in self.edges[task]:
-                    if counts[tile] and (lag == 0 or lag <= len(history)):
-                        past = ends if lag == 0 else history[-lag]
-                        moment = max(moment, past[source][counts[tile] - 1] + latency)
-                moment += duration
-                made.append(moment)
-            ends[task] = made
-            if frame >= 0:
-                done[frame] = max(done[frame], moment)
-        return ends
+        return self.plant.loop.smallest_interval(*self._order(), self.window)
 
     def times(self, interval: int) -> list[list[int]] | None:
         """The earliest tile ends within a window that repeat every `interval`, no task starting before its frame.
 
         None if there are none. These are the times of the shortest latency.
         """
-        ends = [
-            [duration[0] - stage * interval] * len(duration)
-            for duration, stage in zip(self.plant.durations, self.stages, strict=True)
+        return self.plant.loop.times(*self._order(), self.window, interval)
+
+    def _order(self) -> tuple[list[int], list[int], list[int]]:
+        """The tasks of the queues in order, the stages, and by how many windows each wait goes back."""
+        lags = [
+            self.stages[task] - self.stages[edge.source] + edge.frames
+            for task, edges in enumerate(self.plant.waits)
+            for edge in edges
         ]
-        for _ in range(_MOST_PASSES):
-            changed = False
-            end = max((e[-1] + k * interval for e, k in zip(ends, self.stages, strict=True)), default=0)
-            for task in self.order:
-                old = ends[task]
-                moment = old[0] - self.plant.durations[task][0]
-                moment = max(moment, end - (self.frames + self.stages[task]) * interval)
-                if self.before[task] >= 0:
-                    moment = max(moment, ends[self.before[task]][-1])
-                else:
-                    moment = max(moment, ends[self.last[task]][-1] - interval)
-                done = []
-                for tile, duration in enumerate(self.plant.durations[task]):
-                    for (source, counts, latency, _), lag in self.edges[task]:
-                        if counts[tile]:
-                            moment = max(moment, ends[source][counts[tile] - 1] + latency - lag * interval)
-                    moment += duration
-                    done.append(moment)
-                if done != old:
-                    ends[task], changed = done, True
-            if not changed:
-                return ends
-        return None
-
-
-def _last(ends: Sequence[int]) -> int:
-    return ends[-1]
-
-
-def _growth(history: Sequence[Sequence[Sequence[int]]], period: int, windows: int) -> int | None:
-    """By how much every task ends later than `period` windows ago, if that holds for the last `windows` windows.
-
-    What a window depends on reaches back less than `windows`: then it holds for ever.
-    """
-    if len(history) < windows + period:
-        return None
-    grown = history[-1][0][-1] - history[-1 - period][0][-1]
-    for back in range(1, windows + 1):
-        new, old = history[-back], history[-back - period]
-        if any(a[k] - b[k] != grown for a, b in zip(new, old, strict=True) for k in range(len(a))):
-            return None
-    return grown
+        return [task for order in self.orders for task in order], list(self.stages), lags

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from h4hc.passes.core.fetching import Line
+    from h4hc.passes.core.looping import Loop
     from h4hc.passes.core.packing import pack, pack_within, peak_bytes
     from h4hc.passes.core.reference import Problem
     from h4hc.passes.core.reuse import reuse_waits
@@ -18,6 +19,7 @@ else:
             raise ImportError("asked for the Python version")
         from h4hc.passes.core._native import (
             Line,
+            Loop,
             Problem,
             pack,
             pack_within,
@@ -28,6 +30,7 @@ else:
         COMPILED = True
     except ImportError:
         from h4hc.passes.core.fetching import Line
+        from h4hc.passes.core.looping import Loop
         from h4hc.passes.core.packing import pack, pack_within, peak_bytes
         from h4hc.passes.core.reference import Problem
         from h4hc.passes.core.reuse import reuse_waits
@@ -37,6 +40,7 @@ else:
 __all__ = [
     "COMPILED",
     "Line",
+    "Loop",
     "Problem",
     "pack",
     "pack_within",

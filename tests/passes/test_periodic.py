@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from h4hc.ir.schedule import Task, Wait
+from h4hc.passes import core
 from h4hc.passes.closed_loop import Machine, closed_loop, machine
+from h4hc.passes.core import looping
 from h4hc.passes.periodic import Periodic, candidates, periodic, quickest, slowed
 
 
@@ -173,7 +176,7 @@ def smallest_interval_by_cycles(item: Machine, plan: Periodic, window: int) -> f
 def test_the_interval_is_the_maximum_cycle_ratio(item: Machine, period: int, window: int) -> None:
     single = Machine(
         item.queue, tuple((sum(d),) for d in item.durations),
-        tuple(tuple(e._replace(counts=(1,)) for e in edges) for edges in item.waits), item.readers, item.orders,
+        tuple(tuple(e._replace(counts=(1,)) for e in edges) for edges in item.waits), item.orders,
     )  # fmt: skip
     starts = closed_loop(single, 1, 1)[0]
     plan = periodic(single, starts, period, window)
@@ -190,3 +193,84 @@ def test_all_orders_of_a_small_machine_are_no_better_than_the_load() -> None:
         if offsets[0] + 10 <= offsets[1] and offsets[1] + 20 <= offsets[2]:
             found.append(periodic(ZIGZAG, offsets, 40, 4).interval)
     assert min(found) == max(ZIGZAG.load) == 20
+
+
+@st.composite
+def loops(draw: st.DrawFn) -> dict[str, list[int]]:
+    """Random tasks on up to three queues, with any counts and latencies; a wait may be for any task."""
+    count, queues = draw(st.integers(1, 7)), draw(st.integers(1, 3))
+    data: dict[str, list[int]] = {
+        "queue": draw(st.lists(st.integers(0, queues - 1), min_size=count, max_size=count))
+    }
+    data |= {
+        "tile_ptr": [0],
+        "duration": [],
+        "wait_ptr": [0],
+        "wait_task": [],
+        "wait_latency": [],
+        "counts": [],
+    }
+    tiles = draw(st.lists(st.integers(1, 4), min_size=count, max_size=count))
+    forward = draw(st.booleans())
+    for task_ in range(count):
+        data["duration"] += draw(st.lists(st.integers(0, 9), min_size=tiles[task_], max_size=tiles[task_]))
+        data["tile_ptr"].append(len(data["duration"]))
+        last = count - 1 if forward else task_ - 1
+        for source in draw(st.lists(st.integers(0, last), max_size=3)) if last >= 0 else ():
+            counts = st.lists(st.integers(0, tiles[source]), min_size=tiles[task_], max_size=tiles[task_])
+            data["wait_task"].append(source)
+            data["wait_latency"].append(draw(st.integers(0, 4)))
+            data["counts"] += sorted(draw(counts))
+        data["wait_ptr"].append(len(data["wait_task"]))
+    orders = [
+        [t for t in draw(st.permutations(range(count))) if data["queue"][t] == q] for q in range(queues)
+    ]
+    data["order"] = [t for order in orders for t in order]
+    data["order_ptr"] = [sum(map(len, orders[:q])) for q in range(queues + 1)]
+    return data
+
+
+@pytest.mark.skipif(not core.COMPILED, reason="there is no compiled core to compare with")
+@given(st.data())
+def test_loops_are_the_same_in_c_and_python(data: st.DataObject) -> None:
+    """Also where the order has a circle, or a wait goes to a window that is still to come."""
+    given_ = data.draw(loops())
+    count, waits = len(given_["queue"]), len(given_["wait_task"])
+    compiled, python = core.Loop(given_), looping.Loop(given_)
+    frames = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 9)), data.draw(st.integers(0, 5))
+    assert compiled.closed(*frames) == python.closed(*frames)
+    stages = data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
+    lags = data.draw(st.lists(st.integers(-1, 3), min_size=waits, max_size=waits))
+    given_["order"] = [t for q in range(len(given_["order_ptr"]) - 1)
+                       for t in data.draw(st.permutations([t for t in given_["order"] if given_["queue"][t] == q]))]  # fmt: skip
+
+    def outcome(loop: Any) -> Any:
+        try:
+            found = loop.smallest_interval(given_["order"], stages, lags, frames[0])
+            return found, [
+                loop.times(given_["order"], stages, lags, frames[0], found + more) for more in (-1, 0, 3)
+            ]
+        except ValueError as error:
+            return str(error).removeprefix("loop: ")
+
+    assert outcome(compiled) == outcome(python)
+
+
+@pytest.mark.skipif(not core.COMPILED, reason="there is no compiled core to compare with")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"queue": [0, 2]},
+        {"order": [0, 0]},
+        {"counts": [3]},
+        {"wait_task": [5]},
+        {"tile_ptr": [0, 2, 1]},
+        {"duration": []},
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(change: dict[str, list[int]]) -> None:
+    fine = {"queue": [0, 0], "tile_ptr": [0, 1, 2], "duration": [4, 5], "wait_ptr": [0, 0, 1], "wait_task": [0],
+            "wait_latency": [0], "counts": [1], "order_ptr": [0, 2], "order": [0, 1]}  # fmt: skip
+    assert core.Loop(fine).closed(1, 2, 0) == [[0, 4], [9, 13]]
+    with pytest.raises(ValueError):
+        core.Loop({**fine, **change})

@@ -20,12 +20,14 @@ static struct PyModuleDef module = {
 };
 
 PyMODINIT_FUNC PyInit__native(void) {
-    if (PyType_Ready(&ProblemType) < 0 || PyType_Ready(&LineType) < 0) return NULL;
+    if (PyType_Ready(&ProblemType) < 0 || PyType_Ready(&LineType) < 0 || PyType_Ready(&LoopType) < 0) return NULL;
     PyObject *m = PyModule_Create(&module);
     if (!m) return NULL;
     Py_INCREF(&ProblemType);
     if (PyModule_AddObject(m, "Problem", (PyObject *)&ProblemType) < 0) { Py_DECREF(m); return NULL; }
     Py_INCREF(&LineType);
     if (PyModule_AddObject(m, "Line", (PyObject *)&LineType) < 0) { Py_DECREF(m); return NULL; }
+    Py_INCREF(&LoopType);
+    if (PyModule_AddObject(m, "Loop", (PyObject *)&LoopType) < 0) { Py_DECREF(m); return NULL; }
     return m;
 }

@@ -131,6 +131,9 @@ PyObject *Problem_knapsack(Problem *p, PyObject *args);
 /* fetch.c */
 extern PyTypeObject LineType;
 
+/* loop.c */
+extern PyTypeObject LoopType;
+
 /* memory.c */
 PyObject *pack(PyObject *self, PyObject *args);
 PyObject *pack_within(PyObject *self, PyObject *args);
