@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 
 from h4hc.errors import InfeasibleError
 from h4hc.ir.claim import Claim
-from h4hc.ir.compilation import Alternative, Baseline, Compilation
+from h4hc.ir.compilation import Alternative, Compilation
 from h4hc.ir.system import System
 from h4hc.passes.plans import Plan, simulate, to_placement
 from h4hc.passes.search import Searcher, hosts
@@ -65,9 +65,7 @@ class Partition:
             compilation,
             placement=to_placement(plan),
             simulated=simulate(plan),
-            baselines=tuple(
-                [Baseline(name, *searcher.seconds_and_joules(found)) for name, found in alone.items()]
-            ),
+            baselines=tuple([searcher.baseline(name, found) for name, found in alone.items()]),
             claims=claims,
             alternatives=_alternatives(searcher, plan),
             parent=None,

@@ -57,8 +57,7 @@ class Prefetch:
         for name, rival in compilation.rivals:
             for found in [first] if rival.placement == compilation.placement else self._alone(rival):
                 if name in baselines:
-                    latency, energy = _latency_and_energy(found)
-                    baselines[name] = Baseline(name, latency * TICK_SECONDS, energy * 1e-12)
+                    baselines[name] = _baseline(baselines[name], _schedule(found))
                 if score(found) < score(best):
                     best = found
         if compilation.refusal is not None and not keeps_rate(_schedule(best), best.options):
@@ -115,6 +114,13 @@ class Prefetch:
                 continue
             if cost.fetch.bytes <= compilation.target.memory(memory).bytes:
                 yield number, cost
+
+
+def _baseline(before: Baseline, schedule: Schedule) -> Baseline:
+    """What an accelerator achieves alone with weights fetched in `schedule`, or without."""
+    energy = min(before.energy, schedule.energy * 1e-12)
+    interval = min(before.interval, schedule.initiation_interval * TICK_SECONDS)
+    return Baseline(before.name, schedule.latency * TICK_SECONDS, energy, interval)
 
 
 def _fits(compilation: Compilation) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from h4hc.errors import InfeasibleError
-from h4hc.ir.compilation import OBJECTIVES, Compilation
+from h4hc.ir.compilation import OBJECTIVES, Baseline, Compilation
 from h4hc.ir.schedule import TICK_SECONDS
 from h4hc.ir.system import System
 from h4hc.ir.target import Target
@@ -270,11 +270,16 @@ class Searcher:
         pointers, single = self.system.data["mode_ptr"], self.system.single
         return [single[pointers[v] + mode] - pointers[v] for v, mode in enumerate(modes)]
 
-    def seconds_and_joules(self, plan: Plan) -> tuple[float, float]:
-        """Latency and energy of `plan`; devices draw static power until the next frame of a fixed rate begins."""
+    def baseline(self, name: str, plan: Plan) -> Baseline:
+        """`plan` as what accelerator `name` achieves alone; devices draw static power until the next frame begins."""
         latency, energy, used, _, _ = simulate(plan).trace
-        static = round(plan.system.static_power(used) * max(latency, self.compilation.options.period_ticks))
-        return latency * TICK_SECONDS, (energy + static) * 1e-12
+        options, interval = self.compilation.options, latency
+        if options.window > 1:
+            settled, _ = Problem(plan.system.data).steady(plan.modes, plan.tiles, options.window)
+            interval = min(latency, settled)
+        interval = max(interval, options.period_ticks)
+        static = round(plan.system.static_power(used) * interval)
+        return Baseline(name, latency * TICK_SECONDS, (energy + static) * 1e-12, interval * TICK_SECONDS)
 
     def score(
         self,

@@ -165,7 +165,12 @@ def _summary(compilation: Compilation, graph: Graph, schedule: Schedule) -> Docu
         "transferred_bytes": sum(task.bytes for task in transfers),
         "budget_met": None if budget is None else latency <= budget,
         "baselines": [
-            {"name": b.name, "latency_seconds": b.latency, "energy_joules": b.energy}
+            {
+                "name": b.name,
+                "latency_seconds": b.latency,
+                "initiation_interval_seconds": b.interval or b.latency,
+                "energy_joules": b.energy,
+            }
             for b in compilation.baselines
         ],
     }

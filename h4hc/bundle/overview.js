@@ -15,8 +15,8 @@ function fillSummary() {
 
 const alone = (baseline) => `${baseline.name} alone`;
 
-// How many frames a second an accelerator alone makes, one after the other, or at the fixed rate if it keeps up.
-const ownRate = (baseline) => 1 / Math.max(baseline.latency_seconds, data.options.interval_seconds || 0);
+// How many frames a second an accelerator makes alone.
+const ownRate = (baseline) => 1 / (baseline.initiation_interval_seconds || baseline.latency_seconds);
 
 // Several frames in flight are about frames a second, one frame about its latency.
 function verdict(s) {

@@ -29,7 +29,6 @@ def summary_json(document: dict[str, Any]) -> dict[str, Any]:
     """The summary as plain data: seconds, joules, bytes, hertz; shares and ratios as fractions of one."""
     summary, tick = document["summary"], document["tick_seconds"]
     latency, energy = summary["latency_seconds"], summary["energy_joules"]
-    period = document["options"]["interval_seconds"] or 0.0
     recurrence = recurrence_bound(document)
     transfers = [task for task in document["tasks"] if task["kind"] == "transfer"]
     return {
@@ -61,7 +60,9 @@ def summary_json(document: dict[str, Any]) -> dict[str, Any]:
             {
                 "name": baseline["name"],
                 "latency_seconds": baseline["latency_seconds"],
-                "frames_per_second": _inverse(max(baseline["latency_seconds"], period)),
+                "frames_per_second": _inverse(
+                    baseline.get("initiation_interval_seconds", baseline["latency_seconds"])
+                ),
                 "energy_joules": baseline["energy_joules"],
                 "latency_ratio": _ratio(baseline["latency_seconds"], latency),
                 "energy_ratio": _ratio(baseline["energy_joules"], energy),

@@ -118,11 +118,15 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What the same model costs with one accelerator (and the host) alone: seconds and joules."""
+    """What the same model costs with one accelerator (and the host) alone: seconds and joules.
+
+    `interval`: between frames, with as many in flight as there may be, if the memories have room for them (0: the latency).
+    """
 
     name: str
     latency: float
     energy: float
+    interval: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from h4hc.bundle.document import read_kernel, workload_record
 from h4hc.bundle.report import page_json
 from h4hc.bundle.store import encode
 from h4hc.bundle.texts import RecordTexts
+from h4hc.bundle.timing import replay
 from h4hc.cli import main
 from h4hc.cli.explanation import explain_operator, subject_of_model
 from h4hc.cli.summary import size
@@ -210,7 +211,7 @@ def test_a_bundle_and_its_model_agree(bundle: Path) -> None:
 
 def test_the_report_has_every_breakdown_once(bundle: Path) -> None:
     document = load_document(bundle)
-    page = json.loads(page_json(document, {}, None, RecordTexts(encode)))
+    page = json.loads(page_json(document, replay(document), None, RecordTexts(encode)))
     assert len(page["costs"]) < len(document["operators"])
     for operator, record in zip(page["operators"], document["operators"], strict=True):
         row = page["costs"][operator["costs"]]

@@ -107,6 +107,18 @@ def test_two_accelerators_have_at_least_the_throughput_of_each(both: h4hc.Compil
         assert interval <= schedule_of(alone, objective="throughput").initiation_interval
 
 
+def test_baselines_have_frames_in_flight_too(both: h4hc.Compiler) -> None:
+    """About the interval that an accelerator reaches alone, and energy with static power for that long only."""
+    loaded = h4hc.load_model(EXAMPLE)
+    options = h4hc.Options(effort="fast", objective="throughput", frames=3)
+    for baseline in both.compile(loaded.model, options, loaded.source).baselines:
+        alone = h4hc.Compiler(h4hc.load_target(baseline.name))
+        schedule = schedule_of(alone, objective="throughput", frames=3)
+        assert baseline.interval == pytest.approx(schedule.initiation_interval * 1e-9, rel=0.03)
+        assert baseline.energy == pytest.approx(schedule.energy * 1e-12, rel=0.1)
+        assert baseline.interval < baseline.latency
+
+
 def test_a_rate_that_only_a_balanced_placement_keeps(both: h4hc.Compiler, tmp_path: Path) -> None:
     """Faster than the busiest device of the fastest placement works, but not than that of a balanced one."""
     fastest = schedule_of(both, frames=2)
