@@ -20,8 +20,6 @@ typedef struct {
 
 typedef struct { i64 start, end, behind; } Fetch;
 
-static i64 most(i64 a, i64 b) { return a > b ? a : b; }
-
 static void Line_dealloc(Line *s) {
     for (int i = 0; i < COLUMNS; i++) PyMem_Free(s->in[i]);
     i64 *all[] = {s->first_count, s->first_tile, s->tile_end, s->other_end, s->start, s->end, s->latest, s->free,
@@ -33,13 +31,6 @@ static void Line_dealloc(Line *s) {
 static int bad(const char *what) {
     PyErr_Format(PyExc_ValueError, "line: %s", what);
     return -1;
-}
-
-/* The pointers of one column to another: rising from 0 to `end`. */
-static int bad_pointers(const i64 *pointers, i64 count, i64 end) {
-    for (i64 i = 0; i < count; i++)
-        if (pointers[i] > pointers[i + 1]) return 1;
-    return pointers[0] != 0 || pointers[count] != end;
 }
 
 static int read_line(Line *s, PyObject *dict) {

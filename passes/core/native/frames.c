@@ -17,7 +17,6 @@ static int by_moment(const void *a, const void *b) {
     return x->task < y->task ? -1 : 1;
 }
 
-static inline i64 later(i64 a, i64 b) { return a > b ? a : b; }
 
 /* When the tasks of the frame in `slot` start, none before what it reads from: those of operators, then of transfers. A transfer
  * of which that is not known (-1) starts when the first tile is made. */
@@ -28,7 +27,7 @@ void offsets_of(const Sim *s, i64 *offset) {
     for (i64 t = 0; t < p->nt; t++)
         for (i64 m = 0; m < p->nm && p->producer[t] < 0; m++)
             if (p->xf_state[s->transfers + t * p->nm + m] == XF_DONE)
-                offset[p->n + t * p->nm + m] = later(p->xf_start[s->transfers + t * p->nm + m], 0);
+                offset[p->n + t * p->nm + m] = most(p->xf_start[s->transfers + t * p->nm + m], 0);
     for (i64 v = 0; v < p->n; v++) {
         i64 mem = memory_of(s, v);
         offset[v] = p->op_start[s->operators + v];
@@ -41,7 +40,7 @@ void offsets_of(const Sim *s, i64 *offset) {
             for (i64 x = p->out_tensor[i] * p->nm; x < (p->out_tensor[i] + 1) * p->nm; x++)
                 if (p->xf_state[s->transfers + x] == XF_DONE) {
                     i64 start = p->xf_start[s->transfers + x], made = offset[v] + operator_work(s, v) / s->tiles[v];
-                    offset[p->n + x] = later(start < 0 ? made : start, offset[v]);
+                    offset[p->n + x] = most(start < 0 ? made : start, offset[v]);
                 }
     }
     for (i64 c = 0; c < p->n + p->nt * p->nm; c++)

@@ -18,8 +18,6 @@ typedef struct {
     i64 *first_count, *work, *place, *reader_ptr, *reader; /* by wait, by task, by task, CSR of the tasks that wait for one */
 } Loop;
 
-static i64 most(i64 a, i64 b) { return a > b ? a : b; }
-
 static void Loop_dealloc(Loop *s) {
     for (int i = 0; i < COLUMNS; i++) PyMem_Free(s->in[i]);
     i64 *all[] = {s->first_count, s->work, s->place, s->reader_ptr, s->reader};
@@ -30,13 +28,6 @@ static void Loop_dealloc(Loop *s) {
 static int bad(const char *what) {
     PyErr_Format(PyExc_ValueError, "loop: %s", what);
     return -1;
-}
-
-/* Pointers of `count` rows into a column: rising from 0 to `end`. */
-static int bad_pointers(const i64 *pointers, i64 count, i64 end) {
-    for (i64 i = 0; i < count; i++)
-        if (pointers[i] > pointers[i + 1]) return 1;
-    return pointers[0] != 0 || pointers[count] != end;
 }
 
 /* Whether `order` has every task once, in its own queue. */

@@ -74,6 +74,8 @@ typedef struct {
 extern PyTypeObject ProblemType;
 i64 *read_ints(PyObject *seq, i64 expected, const char *what);
 i64 *zeros(i64 n);
+int bad_pointers(const i64 *pointers, i64 count, i64 end);
+static inline i64 most(i64 a, i64 b) { return a > b ? a : b; }
 PyObject *ints_to_list(const i64 *values, i64 n);
 int more_slots(Problem *p, i64 slots);
 int read_modes(Problem *p, PyObject *modes, i64 **mode);

@@ -39,6 +39,13 @@ i64 *zeros(i64 n) {
     return p;
 }
 
+/* Whether pointers of `count` rows into a column do not rise from 0 to `end`. */
+int bad_pointers(const i64 *pointers, i64 count, i64 end) {
+    for (i64 i = 0; i < count; i++)
+        if (pointers[i] > pointers[i + 1]) return 1;
+    return pointers[0] != 0 || pointers[count] != end;
+}
+
 static void Problem_dealloc(Problem *p) {
     i64 *all[] = {p->rows, p->rank, p->alike, p->mode_ptr, p->mode_device, p->mode_work, p->mode_energy, p->mode_resident,
                   p->in_ptr, p->in_tensor, p->in_rows, p->in_window, p->in_stride, p->in_pad, p->producer,
