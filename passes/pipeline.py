@@ -203,17 +203,32 @@ def _alternatives(compilation: Compilation) -> Iterator[Compilation]:
 
 
 def _balanced(compilation: Compilation) -> Compilation:
-    """`compilation` with a placement that keeps its period; raises InfeasibleError if there is none."""
+    """`compilation` with a placement that keeps its period; raises InfeasibleError if there is none.
+
+    Few frames in flight are tried first: a frame is done within as many periods.
+    """
     options = compilation.options
-    wanted = replace(options, objective="throughput", frames=options.window, baselines=False)
-    found = Partition().run(replace(compilation, options=wanted))
-    found = replace(found, schedule=make_schedule(found), options=options)
-    try:
-        best = _best(found, balanced=True)
-    except InfeasibleError as error:
-        best = _too_slow(found, error)
+    least = _least_interval(compilation)
+    if least > options.period_ticks:
+        raise _impossible(least, options.period_ticks)
+    best = None
+    for frames in range(min(2, options.window), options.window + 1):
+        wanted = replace(options, objective="throughput", frames=frames, baselines=False)
+        found = Partition().run(replace(compilation, options=wanted))
+        found = replace(found, schedule=make_schedule(found), options=replace(options, frames=frames))
+        try:
+            best = _best(found, balanced=True)
+            break
+        except InfeasibleError as error:
+            best = _too_slow(found, error) if frames == options.window else None
+    if best is None:
+        raise ValueError("a fixed rate has at least one frame in flight")
     return replace(
-        best, baselines=compilation.baselines, claims=compilation.claims, rivals=compilation.rivals
+        best,
+        baselines=compilation.baselines,
+        claims=compilation.claims,
+        rivals=compilation.rivals,
+        options=options,
     )
 
 
@@ -238,13 +253,16 @@ def _claims(compilation: Compilation) -> tuple[Claim, ...]:
     kind = "initiation-interval"
     if any(claim.kind == kind for claim in compilation.claims):
         return compilation.claims
+    method = "prices per tick of every device and byte of capacity, in whole numbers"
+    bound = Claim(kind, _least_interval(compilation), BOUND, method)
+    return tuple(sorted((*compilation.claims, bound), key=lambda claim: claim.kind))
+
+
+def _least_interval(compilation: Compilation) -> int:
+    """Ticks below which no placement's interval is, also with weights fetched ahead."""
     system = build_system(compilation)
     system = with_spills(system, compilation.target, oversized(system, compilation.target))
-    least = least_load(with_fetches_free(compilation, system)).ticks
-    bound = Claim(
-        kind, least, BOUND, "prices per tick of every device and byte of capacity, in whole numbers"
-    )
-    return tuple(sorted((*compilation.claims, bound), key=lambda claim: claim.kind))
+    return least_load(with_fetches_free(compilation, system)).ticks
 
 
 def overlapped(
@@ -349,7 +367,7 @@ def _too_fast(
     wanted = f"{period * TICK_SECONDS * 1e3:g} ms"
     if schedule.interval_bound > period:
         return InfeasibleError(
-            f"a frame every {wanted} is not possible: the busiest device or channel works "
+            f"a frame every {wanted} is not reached: in the best placement found the busiest device or channel works "
             f"{schedule.interval_bound * TICK_SECONDS * 1e3:g} ms a frame",
             code="interval",
             hint="choose a faster target or a smaller model, or move work to another device with --pin",
@@ -367,6 +385,16 @@ def _too_fast(
         code="interval",
         hint="allow more frames in flight with --frames",
         shortage=_slow(best, period, ("frames in flight", "frame rate")),
+    )
+
+
+def _impossible(least: int, period: int) -> InfeasibleError:
+    return InfeasibleError(
+        f"a frame every {period * TICK_SECONDS * 1e3:g} ms is not possible: in any placement the busiest device works "
+        f"{least * TICK_SECONDS * 1e3:g} ms a frame at least",
+        code="interval",
+        hint="choose a faster target or a smaller model",
+        shortage=_slow(least, period, ("frame rate", "target", "model")),
     )
 
 

@@ -366,6 +366,8 @@ class Searcher:
             )
             if not more:
                 score = self.score(modes, tiles, problem, order)
+                if system is self.system:  # whoever searches on from the plan may choose copies, at their own costs
+                    modes, system = tuple(self._without_copies(modes)), self.full.system
                 return Plan(system, modes, tiles, score, spilled, order, trace)
             spilled |= more
             system = self.spilled_system(spilled)

@@ -125,6 +125,15 @@ def test_exact_bounds_hold_beside_fetches(mixed: Path, tmp_path: Path) -> None:
     assert problems(found, mixed, tmp_path / "b") == []
 
 
+def test_copies_of_weights_cost_what_they_cost(tmp_path: Path) -> None:
+    """A plan found without copies is searched on with them, in order: their work is that of copies then."""
+    model = save_mixed(tmp_path, [16, 16, 16], [64])
+    found = compiled(model, "cnnn", 1, effort="balanced", prefetch=False, **THROUGHPUT)
+    assert found.placement is not None
+    assert found.placement.modes[0] == "resident x2"
+    assert problems(found, model, tmp_path / "b") == []
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.data())
 def test_schedules_are_valid_and_no_slower(data: st.DataObject) -> None:

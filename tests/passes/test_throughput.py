@@ -127,7 +127,11 @@ def test_a_rate_that_only_a_balanced_placement_keeps(both: h4hc.Compiler, tmp_pa
     assert balanced.initiation_interval < period < fastest.interval_bound
     found = schedule_of(both, frames=2, interval_seconds=period * 1e-9)
     assert found.initiation_interval == period
-    with pytest.raises(InfeasibleError, match="a frame every"):
+    roomy = schedule_of(both, frames=4, interval_seconds=period * 1e-9)
+    assert (roomy.frames_in_flight, roomy.latency) == (found.frames_in_flight, found.latency), (
+        "not later than need be"
+    )
+    with pytest.raises(InfeasibleError, match="is not possible: in any placement"):
         schedule_of(both, frames=2, interval_seconds=balanced.initiation_interval * 0.5e-9)
 
 
