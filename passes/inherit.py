@@ -4,42 +4,76 @@ In:  the parent's graph and placement, the new model's problem. Out: modes and t
 
 Rules:
 1. Operators are aligned in graph order by runs of equal kernels: those at the beginning and the end, then the longest first.
-2. Between aligned runs, operators of equal count are aligned one by one: the same layers with other sizes. Of unequal
-   counts, those that correspond by kind are, from both ends.
-3. An aligned operator runs where its counterpart runs, in its mode and tile count if it has them.
-4. The others run where the operator before them runs, if they can, else where they are fastest, in as many tiles.
+2. Between aligned runs, operators of the same classes of kernels in the same order are aligned one by one: the same layers
+   with other sizes. Else runs of equal class and rows are.
+3. What is left is like some operator elsewhere in the parent: an added block is mostly one more of a kind. Its model is the
+   operator behind the model of the operator before, if that is like it, else the one with the longest like run behind it.
+4. An operator runs where its counterpart or model runs, in its mode and tile count if it has them. Without either it runs
+   where the operator before it does, if it can, else where it is fastest.
 5. What exceeds a device's capacity then moves away, the least useful first.
 """
 
 from __future__ import annotations
 
+from bisect import bisect
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from difflib import SequenceMatcher
+from typing import NamedTuple
 
 from h4hc.ir.compilation import Compilation
 from h4hc.ir.graph import Operator
 from h4hc.ir.system import System
+from h4hc.ir.workload import kernel_class
 from h4hc.passes.capacity import repair_capacity
 
-Start = tuple[list[int], list[int]]  # modes, tiles
+_LONGEST = 16  # operators of a run that are compared
+_CLOSEST = 32  # operators on either side among which one is chosen
+_AROUND = range(-2, 2)  # what is near a change, by distance: moves of runs may begin before it
 
 
-def inherited(parent: Compilation, compilation: Compilation, system: System) -> Start | None:
+class Inheritance(NamedTuple):
+    """Modes and tile counts, and the operators that have no equal in the parent."""
+
+    modes: list[int]
+    tiles: list[int]
+    changed: list[int]
+
+    @property
+    def near_changes(self) -> list[int]:
+        """The operators that have no equal, and those around them."""
+        near = {v + k for v in self.changed for k in _AROUND}
+        return sorted(near.intersection(range(len(self.modes))))
+
+
+def inherited(parent: Compilation, compilation: Compilation, system: System) -> Inheritance | None:
     """Where the operators of `compilation` run if they follow `parent`; None if they do not fit."""
     graph, old, placement = compilation.graph, parent.graph, parent.placement
     if graph is None or old is None or placement is None:
         raise ValueError("a parent is a finished compilation")
-    known = dict(aligned(old.operators, graph.operators, *_keys(parent, compilation)))
+    before, after = _keys(parent, compilation)
+    known = dict(aligned(old.operators, graph.operators, before, after))
+    changed = [v for v, key in enumerate(after) if v not in known or before[known[v]] != key]
+    if len(known) < len(after):
+        known = with_models(known, old.operators, graph.operators, before, after)
     modes, tiles = [], []
-    device, before = "", 1
+    device, count = "", 1
     for v, operator in enumerate(graph.operators):
         u, mode = known.get(v), ""
         if u is not None:
-            device, mode, before = placement.devices[u], placement.modes[u], placement.tiles[u]
+            device, mode, count = placement.devices[u], placement.modes[u], placement.tiles[u]
         modes.append(similar_mode(system, v, device, mode))
-        tiles.append(min(before, operator.rows))
+        tiles.append(min(count, operator.rows))
     fitting = repair_capacity(system, modes, (1 << len(system.devices)) - 1)
-    return None if fitting is None else (fitting, tiles)
+    return None if fitting is None else Inheritance(fitting, tiles, changed)
+
+
+def inherited_spills(parent: Compilation, system: System) -> frozenset[tuple[str, str]]:
+    """What `parent` spills, as far as `system` has tensors of these names."""
+    if parent.placement is None:
+        return frozenset()
+    names = set(system.tensors)
+    return frozenset([spill for spill in parent.placement.spilled if spill[0] in names])
 
 
 def _keys(parent: Compilation, compilation: Compilation) -> tuple[list[Hashable], list[Hashable]]:
@@ -76,18 +110,72 @@ def _between(
     old: Sequence[Operator], new: Sequence[Operator], us: range, vs: range
 ) -> Iterator[tuple[int, int]]:
     """The correspondence of operators none of which has an equal kernel on the other side."""
-    if len(us) == len(vs):
+    if not us or not vs:
+        return
+    before, after = [kernel_class(old[u].kernel) for u in us], [kernel_class(new[v].kernel) for v in vs]
+    if before == after:
         yield from zip(vs, us, strict=True)
         return
-    count = min(len(us), len(vs))
-    first = 0
-    while first < count and old[us[first]].kind == new[vs[first]].kind:
-        yield vs[first], us[first]
-        first += 1
-    last = 1
-    while last <= count - first and old[us[-last]].kind == new[vs[-last]].kind:
-        yield vs[-last], us[-last]
-        last += 1
+    likes = [(name, old[u].rows) for name, u in zip(before, us, strict=True)]
+    wanted = [(name, new[v].rows) for name, v in zip(after, vs, strict=True)]
+    for block in SequenceMatcher(None, likes, wanted, autojunk=False).get_matching_blocks():
+        yield from ((vs[block.b + k], us[block.a + k]) for k in range(block.size))
+
+
+def with_models(
+    known: dict[int, int],
+    old: Sequence[Operator],
+    new: Sequence[Operator],
+    before: Sequence[Hashable],
+    after: Sequence[Hashable],
+) -> dict[int, int]:
+    """`known` and, for operators without counterpart, the number of an operator of `old` that is like them, if there is one.
+
+    Like are equal kernels, else those of equal class and rows, else those of equal class.
+    """
+    found = dict(known)
+    rest = [v for v in range(len(new)) if v not in known]
+    for keys in _likenesses(old, new, before, after):
+        places = defaultdict[Hashable, list[int]](list)
+        for u, key in enumerate(keys[0]):
+            places[key].append(u)
+        for v in rest:
+            if keys[1][v] in places:
+                found[v] = _model(*keys, v, found.get(v - 1, -1), places[keys[1][v]])
+        rest = [v for v in rest if v not in found]
+        if not rest:
+            break
+    return found
+
+
+def _likenesses(
+    old: Sequence[Operator], new: Sequence[Operator], before: Sequence[Hashable], after: Sequence[Hashable]
+) -> Iterator[tuple[Sequence[Hashable], Sequence[Hashable]]]:
+    """What is equal where operators are like each other, ever less strictly."""
+    yield before, after
+    classes = [[kernel_class(operator.kernel) for operator in group] for group in (old, new)]
+    likes = [
+        [(name, operator.rows) for name, operator in zip(names, group, strict=True)]
+        for names, group in zip(classes, (old, new), strict=True)
+    ]
+    yield likes[0], likes[1]
+    yield classes[0], classes[1]
+
+
+def _model(
+    before: Sequence[Hashable], after: Sequence[Hashable], v: int, last: int, places: Sequence[int]
+) -> int:
+    """Of the operators at `places`, all like `v`, the one behind `last`, else that of the longest run, else the closest."""
+    if last + 1 < len(before) and before[last + 1] == after[v]:
+        return last + 1
+    here = bisect(places, last)
+
+    def run(u: int) -> int:
+        most = min(_LONGEST, len(before) - u, len(after) - v)
+        return next((k for k in range(1, most) if before[u + k] != after[v + k]), most)
+
+    close = places[max(0, here - _CLOSEST) : here + _CLOSEST]
+    return max(close, key=lambda u: (run(u), -abs(u - last)))
 
 
 def similar_mode(system: System, v: int, device: str, mode: str) -> int:

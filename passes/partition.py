@@ -36,7 +36,7 @@ from h4hc.ir.claim import Claim
 from h4hc.ir.compilation import Alternative, Compilation
 from h4hc.ir.system import System
 from h4hc.passes.plans import Plan, simulate, to_placement
-from h4hc.passes.search import Searcher, hosts
+from h4hc.passes.search import Searcher
 from h4hc.passes.seeds import INTERVAL
 
 _ALONE_SHARE = 2  # of the evaluations: there is less to choose on one accelerator
@@ -144,7 +144,7 @@ def choose_plan(searcher: Searcher) -> tuple[Plan, dict[str, Plan]]:
 def _alone(searcher: Searcher, accelerator: str) -> Plan | None:
     """The best plan on `accelerator` and the hosts, found as if there were no other device."""
     compilation = searcher.compilation
-    target = compilation.target.restrict([accelerator, *hosts(compilation.target)])
+    target = compilation.target.restrict([accelerator, *compilation.target.hosts])
     if target is compilation.target:
         return searcher.search(searcher.mask_of(accelerator), [], searcher.evaluations // _ALONE_SHARE)
     other = Searcher(replace(compilation, target=target), whole=searcher.whole)

@@ -6,6 +6,7 @@ See h4hc.passes.partition for the rules.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -14,11 +15,11 @@ from h4hc.errors import InfeasibleError
 from h4hc.ir.compilation import OBJECTIVES, Baseline, Compilation
 from h4hc.ir.schedule import TICK_SECONDS
 from h4hc.ir.system import System
-from h4hc.ir.target import Target
+from h4hc.passes.avoid import moved_away
 from h4hc.passes.capacity import repair_capacity, resident_bytes
 from h4hc.passes.copies import fill, offers_choice, without_copies
 from h4hc.passes.core import Problem
-from h4hc.passes.inherit import inherited
+from h4hc.passes.inherit import inherited, inherited_spills
 from h4hc.passes.memory import overflowing, oversized
 from h4hc.passes.plans import Plan, Score, simulate
 from h4hc.passes.problem import build_system, with_spills
@@ -110,13 +111,18 @@ class Searcher:
         return other
 
     @property
+    def rated(self) -> tuple[int, int, int]:
+        """How the compiled core rates placements."""
+        return self.objective, self.budget, self.frames
+
+    @property
     def full(self) -> Searcher:
         """The searcher that knows copies of weights."""
         return self.with_copies or self
 
     def mask_of(self, accelerator: str) -> int:
         """`accelerator` and every host."""
-        return self.system.device_mask([accelerator, *hosts(self.compilation.target)])
+        return self.system.device_mask([accelerator, *self.compilation.target.hosts])
 
     def search(self, mask: int, warm: list[Plan], evaluations: int) -> Plan | None:
         """The best plan found on the devices of `mask`; None if some operator runs on none of them.
@@ -146,21 +152,35 @@ class Searcher:
 
     def follow(self, parent: Compilation) -> Plan | None:
         """The best plan found near the placement of `parent`; None if that does not fit this model."""
-        names = set(self.base.tensors)
-        kept = (
-            frozenset([spill for spill in parent.placement.spilled if spill[0] in names])
-            if parent.placement
-            else self.spilled
-        )
-        searcher = (self.spilling(self.spilled | kept) if kept - self.spilled else self).full
+        kept = inherited_spills(parent, self.base) - self.spilled
+        searcher = (self.spilling(self.spilled | kept) if kept else self).full
         start = inherited(parent, self.compilation, searcher.system)
         if start is None:
             return None
+        try:
+            plan = searcher.fit_memory(tuple(start.modes), tuple(start.tiles))
+        except InfeasibleError:  # other placements may fit the memories
+            return None
+        fresh, modes = plan.spilled - searcher.spilled, list(plan.modes)
+        if fresh:
+            searcher = searcher._in_system_of(plan)
+            modes = moved_away(plan, fresh, searcher.problem, searcher.rated)
+        near, share = start.near_changes, self.evaluations // _WARM_SHARE
+        focus = near if 2 * len(near) < len(modes) else []
         everyone = (1 << len(self.base.devices)) - 1
-        modes, tiles = searcher._climb(*start, self.evaluations // _WARM_SHARE, everyone)
-        plan = searcher.fit_memory(tuple(modes), tuple(tiles))
+        changed = searcher._climb(modes, plan.tiles, share, everyone, focus=focus)
+        _, tiles, modes = searcher._filled(searcher._known(*changed))
+        if (tuple(modes), tuple(tiles)) != (plan.modes, plan.tiles):
+            with suppress(InfeasibleError):  # what `plan` holds fits
+                plan = min(plan, searcher.fit_memory(tuple(modes), tuple(tiles)), key=lambda plan: plan.score)
         self.found.append(plan)
         return plan
+
+    def _in_system_of(self, plan: Plan) -> Searcher:
+        other = copy(self)
+        other.spilled, other.system = plan.spilled, plan.system
+        vars(other).pop("problem", None)
+        return other
 
     def _of_factors(self, mask: int, warm: list[Plan], evaluations: int) -> list[Plan]:
         """For objectives that lie between others, plans for those."""
@@ -220,8 +240,7 @@ class Searcher:
         """The best placements to set out from, seeds and `known` ones, with operators offloaded."""
         modes, count = self._seeds(mask) if self.seeded else [], _STARTS[self.compilation.options.effort]
         groups = [modes] if count == 1 else [[seed] for seed in modes]
-        rated = self.objective, self.budget, self.frames
-        seeds = [self.problem.best(group, self.tilings, *rated) for group in groups if group]
+        seeds = [self.problem.best(group, self.tilings, *self.rated) for group in groups if group]
         starts = sorted(seeds + known)[:count]
         if self.objective == INTERVAL and seeds and known:  # what is good at once, and what is balanced
             starts = [min(known), min(seeds)]
@@ -245,8 +264,7 @@ class Searcher:
 
     def _offloaded(self, score: Score, tiles: list[int], modes: list[int], mask: int) -> Start:
         """The better of a placement and ones that put all operators on a device that it slows down by little."""
-        rated = self.objective, self.budget, self.frames
-        return self.problem.offload(score, tiles, modes, mask, self.tilings[-1], *rated)
+        return self.problem.offload(score, tiles, modes, mask, self.tilings[-1], *self.rated)
 
     def _filled(self, start: Start) -> Start:
         """`start`, or better: with larger and faster modes in the room that it leaves."""
@@ -296,9 +314,15 @@ class Searcher:
         )
 
     def _climb(
-        self, modes: Sequence[int], tiles: Sequence[int], evaluations: int, mask: int, number: int = 0
+        self,
+        modes: Sequence[int],
+        tiles: Sequence[int],
+        evaluations: int,
+        mask: int,
+        number: int = 0,
+        focus: Sequence[int] = (),
     ) -> tuple[list[int], list[int]]:
-        """Local search, the `number`-th; for the throughput the best of some short ones goes on."""
+        """Local search, the `number`-th: near `focus`, if not empty, or for the throughput the best of some short ones."""
         if self.objective == LOAD:
             return self._balanced(modes, tiles, evaluations * _LOAD_TIMES, mask, number)
         if self.objective == INTERVAL:
@@ -306,16 +330,12 @@ class Searcher:
             tried = [self._balanced(modes, tiles, share, mask, number) for number in range(1, _ATTEMPTS + 1)]
             modes, tiles = min(tried, key=lambda found: (self.score(*found), found))
             return self._balanced(modes, tiles, evaluations - share * _ATTEMPTS, mask, number)
-        return self.problem.climb(
-            modes, tiles, evaluations, _SEED + number, mask, self.objective, self.budget, self.frames
-        )
+        return self.problem.climb(modes, tiles, evaluations, _SEED + number, mask, *self.rated, list(focus))
 
     def _balanced(
         self, modes: Sequence[int], tiles: Sequence[int], evaluations: int, mask: int, number: int
     ) -> tuple[list[int], list[int]]:
-        return self.problem.balance(
-            modes, tiles, evaluations, _SEED + number, mask, self.objective, self.budget, self.frames
-        )
+        return self.problem.balance(modes, tiles, evaluations, _SEED + number, mask, *self.rated)
 
     def _seeds(self, mask: int) -> list[list[int]]:
         kinds = {device.name: device.kind for device in self.compilation.target.devices}
@@ -336,7 +356,7 @@ class Searcher:
                 raise
         data, target, plans = self.system.data, self.compilation.target, list[Plan]()
         used = {data["mode_device"][data["mode_ptr"][v] + mode] for v, mode in enumerate(modes)}
-        mask = self.system.device_mask([*(self.system.devices[d] for d in used), *hosts(target)])
+        mask = self.system.device_mask([*(self.system.devices[d] for d in used), *target.hosts])
         single = [self._alone(device, mask) for device in sorted(used)]
         tried = list(alternatives(self.base, target, modes, [alone for alone in single if alone]))
         for choice in tried:
@@ -366,14 +386,9 @@ class Searcher:
             )
             if not more:
                 score = self.score(modes, tiles, problem, order)
-                if system is self.system:  # whoever searches on from the plan may choose copies, at their own costs
+                if system is self.system:  # searches that go on from the plan know copies
                     modes, system = tuple(self._without_copies(modes)), self.full.system
                 return Plan(system, modes, tiles, score, spilled, order, trace)
             spilled |= more
             system = self.spilled_system(spilled)
             problem = Problem(system.data)
-
-
-def hosts(target: Target) -> list[str]:
-    """The names of the host devices."""
-    return [device.name for device in target.devices if device.kind == "host"]

@@ -192,6 +192,11 @@ class Target(Described):
         """The device called `name`."""
         return _named(self.devices, name, "device", self.name)
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names of the host devices."""
+        return tuple([device.name for device in self.devices if device.kind == "host"])
+
     def link_between(self, first: str, second: str) -> Link:
         """The link that joins the two memories, in either direction."""
         for link in self.links:

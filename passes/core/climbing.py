@@ -14,13 +14,15 @@ class Mover:
     Moves: operators or runs of up to eight go to a device of `mask`, and perhaps, with their neighbours, to another
     tile count; a run gets another tile count; an operator gets another mode of its device, if need be in exchange
     with another operator; all operators that are alike go to a device or get another tile count, or both.
+    They begin at an operator of `focus`, or at any if that is empty.
     """
 
-    def __init__(self, data: Mapping[str, Any], mask: int, seed: int) -> None:
+    def __init__(self, data: Mapping[str, Any], mask: int, seed: int, focus: Sequence[int] = ()) -> None:
         self.d = data
         self.n: int = data["operators"]
         self.nd: int = data["devices"]
         self.mask = mask
+        self.focus = focus or range(self.n)
         self.random = _Random(seed or 1)
         self.resident = [0] * self.nd
 
@@ -102,7 +104,7 @@ class Mover:
         random = self.random
         change, device = False, -1
         kind = random.next() % 11
-        first = random.next() % self.n
+        first = self.focus[random.next() % len(self.focus)]
         length = 1 if kind < 3 else 1 + random.next() % 8
         last = min(first + length, self.n)
         if kind == 0:

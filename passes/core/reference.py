@@ -231,15 +231,16 @@ class Problem:
         objective: int,
         budget: int,
         frames: int = 1,
+        focus: Sequence[int] = (),
     ) -> tuple[list[int], list[int]]:
         """First-improvement local search that also accepts equal scores.
 
-        Moves: see climbing.py. `objective`, `budget` and `frames`: see `score`.
+        Moves and `focus`: see climbing.py. `objective`, `budget` and `frames`: see `score`.
         """
         mode, tile = list(modes), list(tiles)
         current = self.score(mode, tile, objective, budget, None, frames)
         best_mode, best_tile = list(mode), list(tile)
-        mover = Mover(self.d, mask, seed)
+        mover = Mover(self.d, mask, seed, focus)
         mover.fill_resident(mode)
         done = 0
         for _ in range(evaluations * _TRIES if self.n else 0):

@@ -75,6 +75,7 @@ def test_climb_is_the_same_in_c_and_python(data: st.DataObject) -> None:
         data.draw(st.integers(0, 4)),
         100,
         data.draw(st.integers(1, 3)),
+        data.draw(st.lists(st.integers(0, problem["operators"] - 1), max_size=4)),
     )
     assert native.Problem(problem).climb(*arguments) == reference.Problem(problem).climb(*arguments)
 

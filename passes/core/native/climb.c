@@ -112,7 +112,8 @@ static int mutate_alike(Problem *p, i64 *mode, i64 *tiles, i64 v, i64 d, i64 wan
 
 int mutate(Problem *p, i64 *mode, i64 *tiles, uint64_t mask, uint64_t *state) {
     uint64_t kind = next_random(state) % 11;
-    i64 first = (i64)(next_random(state) % (uint64_t)p->n);
+    uint64_t drawn = next_random(state);
+    i64 first = p->focused ? p->focus[drawn % (uint64_t)p->focused] : (i64)(drawn % (uint64_t)p->n);
     i64 length = kind < 3 ? 1 : 1 + (i64)(next_random(state) % 8);
     i64 last = first + length < p->n ? first + length : p->n, d = -1;
     int changed = 0;
@@ -147,21 +148,40 @@ void fill_resident(Problem *p, const i64 *mode) {
     }
 }
 
+/* The operators of a list, `count` of them; NULL with an error if one does not exist. */
+static i64 *read_focus(const Problem *p, PyObject *list, i64 count) {
+    i64 *focus = read_ints(list, count, "focus");
+    for (i64 i = 0; focus && i < count; i++)
+        if (focus[i] < 0 || focus[i] >= p->n) {
+            PyErr_Format(PyExc_ValueError, "there is no operator %lld", (long long)focus[i]);
+            PyMem_Free(focus);
+            return NULL;
+        }
+    return focus;
+}
+
 PyObject *Problem_climb(Problem *p, PyObject *args) {
-    PyObject *modes, *tiles_in;
+    PyObject *modes, *tiles_in, *focus_in = NULL;
     long long evaluations, budget;
     unsigned long long seed, mask;
     int objective;
     long long frames = 1;
-    if (!PyArg_ParseTuple(args, "OOLKKiL|L", &modes, &tiles_in, &evaluations, &seed, &mask, &objective, &budget, &frames))
+    if (!PyArg_ParseTuple(args, "OOLKKiL|LO!", &modes, &tiles_in, &evaluations, &seed, &mask, &objective, &budget, &frames,
+                          &PyList_Type, &focus_in))
         return NULL;
-    i64 *mode, *tiles;
+    i64 *mode, *tiles, *focus = NULL, focused = focus_in ? (i64)PyList_GET_SIZE(focus_in) : 0;
     if (read_frames(p, frames)) return NULL;
     if (objective != 3 && room_for_base(p)) return NULL;
-    if (read_choice(p, modes, tiles_in, &mode, &tiles)) return NULL;
+    if (focused && !(focus = read_focus(p, focus_in, focused))) return NULL;
+    if (read_choice(p, modes, tiles_in, &mode, &tiles)) {
+        PyMem_Free(focus);
+        return NULL;
+    }
     size_t bytes = sizeof(i64) * (size_t)p->n;
     Result result;
     Py_BEGIN_ALLOW_THREADS
+    p->focus = focus;
+    p->focused = focused;
     uint64_t state = seed ? seed : 1;
     evaluate(p, mode, tiles, objective, frames, &result);
     Score current = score_of(p, &result, objective, budget, frames);
@@ -197,7 +217,9 @@ PyObject *Problem_climb(Problem *p, PyObject *args) {
             memcpy(p->resident, resident, sizeof(i64) * (size_t)p->nd);
         }
     }
+    p->focused = 0;
     Py_END_ALLOW_THREADS
+    PyMem_Free(focus);
     PyObject *out = Py_BuildValue("(NN)", ints_to_list(p->best_mode, p->n), ints_to_list(p->best_tiles, p->n));
     PyMem_Free(mode);
     PyMem_Free(tiles);

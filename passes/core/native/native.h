@@ -44,6 +44,8 @@ typedef struct {
     /* frames in flight: scratch by slot; `left` counts a frame's tasks */
     i64 slots, *frame, *released, *last, *left;
     i64 *resident, *best_mode, *best_tiles;
+    const i64 *focus; /* operators at which moves begin, `focused` of them; at any if there are none */
+    i64 focused;
     /* tiles that tiles of an input wait for, by input, and for which tile counts (see needs_of) */
     unsigned char *need;
     unsigned short *need_key;
