@@ -116,7 +116,7 @@ def choose_plan(searcher: Searcher) -> tuple[Plan, dict[str, Plan]]:
     compilation = searcher.compilation
     target = compilation.target
     accelerators = [device.name for device in target.devices if device.kind != "host"]
-    everyone = searcher.system.device_mask(device.name for device in target.devices)
+    everyone = searcher.base.device_mask(device.name for device in target.devices)
     alone: dict[str, Plan] = {}
     failure: InfeasibleError | None = None
     if compilation.options.baselines or len(accelerators) == 1:

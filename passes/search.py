@@ -85,12 +85,28 @@ class Searcher:
 
     def _spill(self, spilled: frozenset[tuple[str, str]]) -> None:
         self.spilled = spilled
-        self.system = self.spilled_system(spilled)
-        vars(self).pop("problem", None)
-        self.with_copies: Searcher | None = None
-        if offers_choice(self.system):
-            self.with_copies = copy(self)
-            self.system = without_copies(self.system)
+        for name in ("whole_system", "with_copies", "system", "problem"):  # made when they are asked for
+            vars(self).pop(name, None)
+
+    @cached_property
+    def whole_system(self) -> System:
+        """The problem with what is spilled, and with copies of weights."""
+        return self.spilled_system(self.spilled)
+
+    @cached_property
+    def with_copies(self) -> Searcher | None:
+        """A searcher that knows copies of weights, where there are any."""
+        if not offers_choice(self.whole_system):
+            return None
+        other = copy(self)
+        vars(other).update(system=self.whole_system, with_copies=None)
+        vars(other).pop("problem", None)
+        return other
+
+    @cached_property
+    def system(self) -> System:
+        """The problem that is searched: without copies."""
+        return without_copies(self.whole_system) if self.with_copies else self.whole_system
 
     @cached_property
     def problem(self) -> Problem:
