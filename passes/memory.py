@@ -16,12 +16,11 @@ from h4hc.ir.system import LifetimeRow, System, Trace
 from h4hc.ir.target import Memory, Target
 from h4hc.passes.core import Problem, pack_within, peak_bytes
 from h4hc.passes.core import pack as first_fits
-from h4hc.passes.sharing import Lifetime, course_of, family, merged, places
+from h4hc.passes.core.packing import climb_steps
+from h4hc.passes.sharing import Demand, Lifetime, course_of, demand, family, merged, places
 
 NODES = {"fast": 4000, "balanced": 10_000, "exact": 100_000}  # of exact packing, by effort
 _STEPS = 6  # capacities that exact packing tries
-_CLIMB_STEPS = 400
-_CLIMB_LIMIT = 2000  # buffers
 _EXACT_LIMIT = 400  # buffers
 
 
@@ -29,26 +28,6 @@ def lifetimes(system: System, rows: Sequence[LifetimeRow]) -> list[Lifetime]:
     """The buffers of the trace rows (tensor, memory, start, end), with their sizes."""
     sizes = system.bytes
     return [Lifetime(tensor, memory, start, end, sizes[tensor]) for tensor, memory, start, end in rows]
-
-
-class Demand(NamedTuple):
-    """The buffers of one memory as columns. A buffer lives at least one tick, so that none share addresses by accident."""
-
-    starts: list[int]
-    ends: list[int]
-    sizes: list[int]
-
-
-def demand(buffers: Sequence[Lifetime], alignment: int) -> Demand:
-    """`buffers` with sizes rounded up to `alignment`."""
-    if not buffers:
-        return Demand([], [], [])
-    _, _, starts, ends, sizes = zip(*buffers, strict=True)
-    return Demand(
-        [*starts],
-        [end if end > start else start + 1 for start, end in zip(starts, ends, strict=True)],
-        [-(-size // alignment) * alignment for size in sizes],
-    )
 
 
 def pack(
@@ -59,8 +38,7 @@ def pack(
     If that stays above the bound, branch and bound of up to `nodes` nodes. A peak of `enough` bytes ends the search.
     """
     columns = demand(buffers, alignment)
-    steps = _CLIMB_STEPS if len(buffers) <= _CLIMB_LIMIT else 0
-    offsets, peak, bound = first_fits(*columns, enough, steps)
+    offsets, peak, bound = first_fits(*columns, enough, climb_steps(len(buffers)))
     if nodes and bound < peak and len(offsets) <= _EXACT_LIMIT:
         offsets, peak = _pack_exactly(columns, offsets, peak, bound, alignment, nodes)
     return offsets, peak, bound

@@ -33,8 +33,10 @@ from dataclasses import dataclass, replace
 
 from h4hc.errors import InfeasibleError
 from h4hc.ir.claim import Claim
-from h4hc.ir.compilation import Alternative, Compilation
+from h4hc.ir.compilation import Alternative, Baseline, Compilation
+from h4hc.ir.schedule import TICK_SECONDS
 from h4hc.ir.system import System
+from h4hc.passes.core import Problem
 from h4hc.passes.plans import Plan, simulate, to_placement
 from h4hc.passes.search import Searcher
 from h4hc.passes.seeds import INTERVAL
@@ -65,7 +67,7 @@ class Partition:
             compilation,
             placement=to_placement(plan),
             simulated=simulate(plan),
-            baselines=tuple([searcher.baseline(name, found) for name, found in alone.items()]),
+            baselines=tuple([_baseline(compilation, name, found) for name, found in alone.items()]),
             claims=claims,
             alternatives=_alternatives(searcher, plan),
             parent=None,
@@ -83,6 +85,18 @@ def _quickly(searcher: Searcher) -> list[Plan]:
         return [choose_plan(quick)[0]]
     except InfeasibleError:  # more thorough searches did find something
         return []
+
+
+def _baseline(compilation: Compilation, name: str, plan: Plan) -> Baseline:
+    """`plan` as what accelerator `name` achieves alone; devices draw static power until the next frame begins."""
+    latency, energy, used, _, _ = simulate(plan).trace
+    options, interval = compilation.options, latency
+    if options.window > 1:
+        settled, _ = Problem(plan.system.data).steady(plan.modes, plan.tiles, options.window)
+        interval = min(latency, settled)
+    interval = max(interval, options.period_ticks)
+    static = round(plan.system.static_power(used) * interval)
+    return Baseline(name, latency * TICK_SECONDS, (energy + static) * 1e-12, interval * TICK_SECONDS)
 
 
 def _rivals(compilation: Compilation, alone: dict[str, Plan]) -> tuple[tuple[str, Compilation], ...]:

@@ -78,20 +78,33 @@ def periodic(plant: Machine, offsets: Sequence[int], period: int, window: int) -
 
 def quickest(plant: Machine, orders: Sequence[Sequence[int]], stages: Sequence[int], window: int) -> Periodic:
     """The schedule of the smallest interval in these cyclic orders, with up to `window` frames in flight."""
-    cycle = _Cycle(plant, orders, stages, window)
-    interval = cycle.smallest_interval()
-    while (times := cycle.times(interval)) is None:  # the order settles slowly
+    cycle = _cycle(plant, orders, stages, window)
+    interval = plant.loop.smallest_interval(*cycle)
+    while (times := plant.loop.times(*cycle, interval)) is None:  # the order settles slowly
         interval += max(1, interval // 256)
-    return _normalised(plant, times, cycle.stages, interval)
+    return _normalised(plant, times, stages, interval)
 
 
 def slowed(plant: Machine, plan: Periodic, interval: int, window: int) -> Periodic:
     """`plan` in the same order at a larger interval, with the shortest latency there."""
-    cycle = _Cycle(plant, plan.orders, plan.stages, window)
-    times = cycle.times(interval)
+    times = plant.loop.times(*_cycle(plant, plan.orders, plan.stages, window), interval)
     if times is None:
         raise ValueError(f"an interval of {interval} ticks is not feasible")
-    return _normalised(plant, times, cycle.stages, interval)
+    return _normalised(plant, times, plan.stages, interval)
+
+
+def _cycle(
+    plant: Machine, orders: Sequence[Sequence[int]], stages: Sequence[int], window: int
+) -> tuple[list[int], list[int], list[int], int]:
+    """Fixed cyclic orders as the compiled core has them: the tasks of the queues, stages, by how many windows each wait goes
+    back, frames in flight. A frame begins when the one so many before it has ended.
+    """
+    lags = [
+        stages[task] - stages[edge.source] + edge.frames
+        for task, edges in enumerate(plant.waits)
+        for edge in edges
+    ]
+    return [task for order in orders for task in order], list(stages), lags, window
 
 
 def _normalised(
@@ -114,36 +127,3 @@ def _normalised(
     return Periodic(
         interval, tuple(starts), tuple(ends), tuple(start // interval for start in starts), orders
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Cycle:
-    """Fixed cyclic queue orders and stages: how fast they can run, and when.
-
-    A frame begins when the one `window` frames before it has ended.
-    """
-
-    plant: Machine
-    orders: Sequence[Sequence[int]]
-    stages: Sequence[int]
-    window: int
-
-    def smallest_interval(self) -> int:
-        """The maximum cycle ratio, rounded up: how fast windows follow each other once all run as early as they can."""
-        return self.plant.loop.smallest_interval(*self._order(), self.window)
-
-    def times(self, interval: int) -> list[list[int]] | None:
-        """The earliest tile ends within a window that repeat every `interval`, no task starting before its frame.
-
-        None if there are none. These are the times of the shortest latency.
-        """
-        return self.plant.loop.times(*self._order(), self.window, interval)
-
-    def _order(self) -> tuple[list[int], list[int], list[int]]:
-        """The tasks of the queues in order, the stages, and by how many windows each wait goes back."""
-        lags = [
-            self.stages[task] - self.stages[edge.source] + edge.frames
-            for task, edges in enumerate(self.plant.waits)
-            for edge in edges
-        ]
-        return [task for order in self.orders for task in order], list(self.stages), lags

@@ -22,10 +22,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from h4hc.errors import InfeasibleError, Shortage
+from h4hc.errors import InfeasibleError
 from h4hc.ir.claim import BOUND, Claim
 from h4hc.ir.compilation import Compilation, Options
-from h4hc.ir.schedule import TICK_SECONDS, Point, Schedule, Task
+from h4hc.ir.schedule import Point, Schedule, Task
 from h4hc.passes.allocate import place_buffers
 from h4hc.passes.closed_loop import Machine, frames_between, machine
 from h4hc.passes.exact.fetched import with_fetches_free
@@ -34,6 +34,7 @@ from h4hc.passes.memory import oversized
 from h4hc.passes.partition import Partition
 from h4hc.passes.periodic import Periodic, candidates, periodic, slowed
 from h4hc.passes.problem import build_system, with_spills
+from h4hc.passes.rates import impossible, too_fast
 from h4hc.passes.relieve import spilling
 from h4hc.passes.schedule import make_schedule
 from h4hc.passes.tuned import Order, minding_memories, retuned, settled, simulation_of, tightened, tuned
@@ -210,7 +211,7 @@ def _balanced(compilation: Compilation) -> Compilation:
     options = compilation.options
     least = _least_interval(compilation)
     if least > options.period_ticks:
-        raise _impossible(least, options.period_ticks)
+        raise impossible(least, options.period_ticks)
     best = None
     for frames in range(min(2, options.window), options.window + 1):
         wanted = replace(options, objective="throughput", frames=frames, baselines=False)
@@ -296,7 +297,7 @@ def overlapped(
         result = with_plan(schedule, plan)
         if fits(result):
             return replace(result, front=front)
-    raise _too_fast(schedule, options, plans, period)
+    raise too_fast(schedule, options, min((plan.interval for plan in plans), default=schedule.latency))
 
 
 def within(plant: Machine, plan: Periodic, frames: int, period: int = 0) -> Periodic | None:
@@ -358,45 +359,3 @@ def _staged(task: Task, plan: Periodic, tasks: Sequence[Task]) -> Task:
         for wait in task.waits
     )
     return task._replace(start=plan.starts[task.id], end=plan.ends[task.id], stage=stage, waits=waits)
-
-
-def _too_fast(
-    schedule: Schedule, options: Options, plans: Sequence[Periodic], period: int
-) -> InfeasibleError:
-    best = min((plan.interval for plan in plans), default=schedule.latency)
-    wanted = f"{period * TICK_SECONDS * 1e3:g} ms"
-    if schedule.interval_bound > period:
-        return InfeasibleError(
-            f"a frame every {wanted} is not reached: in the best placement found the busiest device or channel works "
-            f"{schedule.interval_bound * TICK_SECONDS * 1e3:g} ms a frame",
-            code="interval",
-            hint="choose a faster target or a smaller model, or move work to another device with --pin",
-            shortage=_slow(schedule.interval_bound, period, ("frame rate", "target", "model")),
-        )
-    if best <= period:
-        return InfeasibleError(
-            f"a frame every {wanted} needs more memory for the frames in flight than the target has",
-            code="interval",
-            hint="enlarge the memories, or give their devices a spill memory",
-        )
-    return InfeasibleError(
-        f"a frame every {wanted} is not reached with {options.window} frames in flight: "
-        f"the best is {best * TICK_SECONDS * 1e3:g} ms",
-        code="interval",
-        hint="allow more frames in flight with --frames",
-        shortage=_slow(best, period, ("frames in flight", "frame rate")),
-    )
-
-
-def _impossible(least: int, period: int) -> InfeasibleError:
-    return InfeasibleError(
-        f"a frame every {period * TICK_SECONDS * 1e3:g} ms is not possible: in any placement the busiest device works "
-        f"{least * TICK_SECONDS * 1e3:g} ms a frame at least",
-        code="interval",
-        hint="choose a faster target or a smaller model",
-        shortage=_slow(least, period, ("frame rate", "target", "model")),
-    )
-
-
-def _slow(interval: int, period: int, change: tuple[str, ...]) -> Shortage:
-    return Shortage("frame period", interval * TICK_SECONDS, period * TICK_SECONDS, "s", change)

@@ -12,8 +12,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from h4hc.errors import InfeasibleError
-from h4hc.ir.compilation import OBJECTIVES, Baseline, Compilation
-from h4hc.ir.schedule import TICK_SECONDS
+from h4hc.ir.compilation import OBJECTIVES, Compilation
 from h4hc.ir.system import System
 from h4hc.passes.avoid import moved_away
 from h4hc.passes.capacity import repair_capacity, resident_bytes
@@ -21,7 +20,7 @@ from h4hc.passes.copies import fill, offers_choice, without_copies
 from h4hc.passes.core import Problem
 from h4hc.passes.inherit import inherited, inherited_spills
 from h4hc.passes.memory import overflowing, oversized
-from h4hc.passes.plans import Plan, Score, simulate
+from h4hc.passes.plans import Plan, Score
 from h4hc.passes.problem import build_system, with_spills
 from h4hc.passes.room import with_room
 from h4hc.passes.roomy import minding_room
@@ -303,17 +302,6 @@ class Searcher:
             return list(modes)
         pointers, single = self.system.data["mode_ptr"], self.system.single
         return [single[pointers[v] + mode] - pointers[v] for v, mode in enumerate(modes)]
-
-    def baseline(self, name: str, plan: Plan) -> Baseline:
-        """`plan` as what accelerator `name` achieves alone; devices draw static power until the next frame begins."""
-        latency, energy, used, _, _ = simulate(plan).trace
-        options, interval = self.compilation.options, latency
-        if options.window > 1:
-            settled, _ = Problem(plan.system.data).steady(plan.modes, plan.tiles, options.window)
-            interval = min(latency, settled)
-        interval = max(interval, options.period_ticks)
-        static = round(plan.system.static_power(used) * interval)
-        return Baseline(name, latency * TICK_SECONDS, (energy + static) * 1e-12, interval * TICK_SECONDS)
 
     def score(
         self,

@@ -44,6 +44,26 @@ class Places(NamedTuple):
     offset: list[int]
 
 
+class Demand(NamedTuple):
+    """The buffers of one memory as columns. A buffer lives at least one tick, so that none share addresses by accident."""
+
+    starts: list[int]
+    ends: list[int]
+    sizes: list[int]
+
+
+def demand(buffers: Sequence[Lifetime], alignment: int) -> Demand:
+    """`buffers` with sizes rounded up to `alignment`."""
+    if not buffers:
+        return Demand([], [], [])
+    _, _, starts, ends, sizes = zip(*buffers, strict=True)
+    return Demand(
+        [*starts],
+        [end if end > start else start + 1 for start, end in zip(starts, ends, strict=True)],
+        [-(-size // alignment) * alignment for size in sizes],
+    )
+
+
 def memories_of(system: System, modes: Sequence[int]) -> list[int]:
     """The memory in which each operator works."""
     data = system.data

@@ -32,8 +32,13 @@ def pauses(document: Document) -> Iterator[Pause]:
         ends[id_] = []
         yield from _within(tasks[id_], data[id_], ends)
     for queue in document["queues"].values():
-        for before, id_ in zip([queue[-1:], *([task] for task in queue)], queue, strict=False):
-            yield from _ahead(tasks, before[0], id_, interval, ends, first=id_ == queue[0])
+        # The first task of a window comes behind the last one of the window before.
+        for place, (before, id_) in enumerate(zip([*queue[-1:], *queue], queue, strict=False)):
+            task, other = tasks[id_], tasks[before]
+            windows = task["stage"] - other["stage"] - (place == 0)
+            gap = task["start"] - other["end"] - windows * interval
+            if gap > 0:
+                yield Pause(task["resource"], gap, _holding(task, tasks, interval, ends))
 
 
 def _within(task: Document, waits: list[Document], ends: dict[int, list[int]]) -> Iterator[Pause]:
@@ -54,30 +59,14 @@ def _within(task: Document, waits: list[Document], ends: dict[int, list[int]]) -
         yield Pause(task["resource"], task["end"] - moment, others[0] if others else None)
 
 
-def _ahead(
-    tasks: dict[int, Document],
-    before: int,
-    id_: int,
-    interval: int,
-    ends: dict[int, list[int]],
-    *,
-    first: bool,
-) -> Iterator[Pause]:
-    """The pause between a task and the one before it in its queue, which for the first is the last of the window before."""
-    task, other = tasks[id_], tasks[before]
-    windows = task["stage"] - other["stage"] - (1 if first else 0)
-    gap = task["start"] - other["end"] - windows * interval
-    if gap > 0:
-        yield Pause(task["resource"], gap, _holding(task, tasks, interval, ends))
-
-
 def _holding(
     task: Document, tasks: dict[int, Document], interval: int, ends: dict[int, list[int]]
 ) -> Document | None:
     """The wait that ends when `task` starts."""
-    for wait in task["waits"]:
+    waits: list[Document] = task["waits"]
+    for wait in waits:
         count, awaited = wait["counts"][0], tasks[wait["task"]]
         frames = wait["lag"] + awaited["stage"] - task["stage"]
         if count and ends[wait["task"]][count - 1] - frames * interval + wait["latency"] == task["start"]:
-            return dict(wait)
+            return wait
     return None

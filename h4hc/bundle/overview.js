@@ -178,11 +178,12 @@ function barCell(share_, label, note) {
     h("div", { class: "bar" }, h("div", { style: { width: `${(100 * share_).toFixed(2)}%` } })));
 }
 
+// The [name, ticks] of a record, the longest first.
+const ranked = (record) => Object.entries(record).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+
 // What a resource waits for, the longest first, as shares of the interval.
 function causes(name, total) {
-  const found = Object.entries(data.bottlenecks.idle[name] || {});
-  found.sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
-  return found.filter(([, ticks]) => ticks / total >= 0.005)
+  return ranked(data.bottlenecks.idle[name] || {}).filter(([, ticks]) => ticks / total >= 0.005)
     .map(([cause, ticks]) => `${cause} ${percent(ticks / total)}`.replaceAll(" ", "\u00a0"));
 }
 
@@ -190,7 +191,6 @@ function causes(name, total) {
 function whereTimeGoes(s) {
   const found = data.bottlenecks;
   if (!found.path.length) return [];
-  const byResource = Object.entries(found.shares).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
   const several = s.frames_in_flight > 1;
   const gain = ratio(found.layer_by_layer / (several ? s.initiation_interval : s.latency));
   const overlap = several ? `Overlap gives ${gain} the frames per second of layer by layer.`
@@ -198,7 +198,7 @@ function whereTimeGoes(s) {
   return [
     h("h3", { class: "next" }, "Where the time goes"),
     h("p", {}, h("b", {}, "Critical path: "),
-      byResource.map(([name, spent]) => `${name} ${percent(spent / s.latency)}`).join(", "), `. ${overlap}`),
+      ranked(found.shares).map(([name, spent]) => `${name} ${percent(spent / s.latency)}`).join(", "), `. ${overlap}`),
   ];
 }
 

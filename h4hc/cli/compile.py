@@ -12,7 +12,16 @@ import click
 
 from h4hc.cli.durations import parse_duration
 from h4hc.errors import CheckFailedError, InfeasibleError, OptionError
-from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, WEIGHTS, Compilation, Constraint, Options
+from h4hc.ir.compilation import (
+    EFFORTS,
+    OBJECTIVES,
+    PRECISIONS,
+    WEIGHTS,
+    Compilation,
+    Constraint,
+    Options,
+    frame_period,
+)
 from h4hc.ir.schedule import TICK_SECONDS
 
 if TYPE_CHECKING:
@@ -141,7 +150,7 @@ def command(  # the parameters are the command's options
         weights=weights,
         shapes=dict(parse_shape(text) for text in shapes),
         frames=frames,
-        interval_seconds=None if fps is None else 1 / fps,
+        interval_seconds=frame_period(fps),
         split=split,
         prefetch=prefetch,
         constraints=_constraints(pins, bans, assignment) if pins or bans or assignment else (),

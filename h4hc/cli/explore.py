@@ -13,7 +13,7 @@ from h4hc.cli.durations import parse_duration
 from h4hc.cli.progress import counting
 from h4hc.errors import OptionError
 from h4hc.files import write_output
-from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, Options
+from h4hc.ir.compilation import EFFORTS, OBJECTIVES, PRECISIONS, Options, frame_period
 
 if TYPE_CHECKING:
     from h4hc.backends.knobs import TargetSpec, Value
@@ -94,7 +94,7 @@ def command(
         budget_seconds=None if budget is None else parse_duration(budget, "--budget"),
         shapes=dict(map(parse_shape, shapes)),
         frames=frames,
-        interval_seconds=None if fps is None else 1 / fps,
+        interval_seconds=frame_period(fps),
         baselines=False,
     )
     loaded = load_model(model, options.shapes)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from h4hc.cli.durations import parse_duration
-from h4hc.ir.compilation import Options
+from h4hc.ir.compilation import Options, frame_period
 
 
 @click.command(short_help="From a study to a verified bundle: choose, export, compile, verify.")
@@ -72,13 +72,12 @@ def pick(
     if not trained:
         tell("The study was not scored with a supernet: the weights are random.")
     compile_ = reading.config.compile
-    rate = compile_.fps if fps is None else fps
     options = Options(
         objective=compile_.objective,
         precision=compile_.precision,
         effort=effort,
         frames=compile_.frames if frames is None else frames,
-        interval_seconds=None if rate is None else 1 / rate,
+        interval_seconds=frame_period(compile_.fps if fps is None else fps),
         budget_seconds=None if latency is None else parse_duration(latency, "--latency"),
     )
     loaded = load_model(model, {})

@@ -60,9 +60,10 @@ def summary_json(document: dict[str, Any]) -> dict[str, Any]:
             {
                 "name": baseline["name"],
                 "latency_seconds": baseline["latency_seconds"],
-                "frames_per_second": _inverse(
-                    baseline.get("initiation_interval_seconds", baseline["latency_seconds"])
-                ),
+                "frames_per_second": _ratio(
+                    1.0, baseline.get("initiation_interval_seconds", baseline["latency_seconds"])
+                )
+                or 0.0,
                 "energy_joules": baseline["energy_joules"],
                 "latency_ratio": _ratio(baseline["latency_seconds"], latency),
                 "energy_ratio": _ratio(baseline["energy_joules"], energy),
@@ -144,10 +145,6 @@ def _most_expensive(operators: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _ratio(value: float, base: float) -> float | None:
     return value / base if base else None
-
-
-def _inverse(seconds: float) -> float:
-    return 1 / seconds if seconds else 0.0
 
 
 def print_summary(document: dict[str, Any], console: Console) -> None:
@@ -235,12 +232,10 @@ def _splitting(document: dict[str, Any], summary: dict[str, Any]) -> RenderableT
 
 def _prefetch(summary: dict[str, Any]) -> RenderableType:
     """The weights that are fetched while other operators run, and what that gains."""
+    from h4hc.cli.flight import fetched_gain
+
     fetched, count = summary["prefetch"], len(summary["prefetch"]["operators"])
-    gain, words = 1 - summary["latency_seconds"] / fetched["latency_seconds"], "latency"
-    if summary["frames_in_flight"] > 1:
-        sooner = 1 - summary["initiation_interval_seconds"] / fetched["initiation_interval_seconds"]
-        if sooner > 1e-9:  # at a fixed rate it stays
-            gain, words = sooner, "time between frames"
+    gain, words = fetched_gain(summary)
     saved = 1 - summary["energy_joules"] / fetched["energy_joules"]
     return _text(
         (f"Weights of {count} operator{'s'[: count != 1]} fetched ahead", "bold"),
@@ -313,20 +308,12 @@ def _causes(seconds: dict[str, float], frame: float) -> Text:
 
 def _where(summary: dict[str, Any]) -> Text:
     """The critical path by resource, and what overlap gains."""
+    from h4hc.cli.flight import overlap
+
     time = summary["time"]
     ordered = sorted(time["critical_shares"].items(), key=lambda item: (-item[1], item[0]))
     shares = ", ".join(f"{name} {share:.0%}" for name, share in ordered)
-    return _text(one_line(f"Critical path: {shares or 'empty'}.{_overlap(summary)}"))
-
-
-def _overlap(summary: dict[str, Any]) -> str:
-    """What overlap gains: a sooner result of one frame, or more frames if several are in flight."""
-    time, interval = summary["time"], summary["initiation_interval_seconds"]
-    if summary["frames_in_flight"] > 1:
-        rate = time["layer_by_layer_seconds"] / interval
-        return f" Overlap gives {rate:.2f}x the frames per second of layer by layer."
-    gain = time["overlap_gain"]
-    return "" if gain is None else f" Overlap makes it {gain:.2f}x faster than layer by layer."
+    return _text(one_line(f"Critical path: {shares or 'empty'}.{overlap(summary)}"))
 
 
 def _transfers(summary: dict[str, Any]) -> Text:

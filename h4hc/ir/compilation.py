@@ -29,6 +29,11 @@ RATE_FRAMES = 4  # that a fixed rate may keep in flight if the options do not sa
 THROUGHPUT_FRAMES = 2  # the same of the objective throughput
 
 
+def frame_period(fps: float | None) -> float | None:
+    """Seconds between frames at a rate of `fps` a second; None without one."""
+    return None if fps is None else 1 / fps
+
+
 @dataclass(frozen=True, slots=True)
 class Constraint:
     """What a user fixes about a placement.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from operator import add
 
+_CLIMB_STEPS = 400
+_CLIMB_LIMIT = 2000  # buffers
+
 _KEYS: tuple[Callable[[int, int, int], tuple[int, int]], ...] = (  # of a buffer's start, end and size
     lambda start, end, size: (-size, start),
     lambda start, end, size: (start, -size),
@@ -12,6 +15,11 @@ _KEYS: tuple[Callable[[int, int, int], tuple[int, int]], ...] = (  # of a buffer
     lambda start, end, size: (-size * (end - start), start),
     lambda start, end, size: (-end, -size),
 )
+
+
+def climb_steps(buffers: int) -> int:
+    """Steps of the climb over orders for so many buffers; none where it takes long."""
+    return _CLIMB_STEPS if buffers <= _CLIMB_LIMIT else 0
 
 
 def pack(

@@ -6,11 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from h4hc.ir.system import LifetimeRow, System, TaskRow
-from h4hc.passes.core.packing import first_fit, pack, peak_bytes
-from h4hc.passes.sharing import Course, Lifetime, course_of, family, merged, places
-
-_STEPS = 400  # of the climb over orders
-_MOST = 2000  # buffers for which there is a climb
+from h4hc.passes.core.packing import climb_steps, first_fit, pack, peak_bytes
+from h4hc.passes.sharing import Course, Demand, Lifetime, course_of, demand, family, merged, places
 
 
 class Room(NamedTuple):
@@ -58,15 +55,14 @@ def _victims(system: System, course: Course, buffers: Sequence[Lifetime], room: 
     """The tensors whose buffers must leave a memory first; none if it holds all of `buffers`."""
     where = places(system, course, buffers)
     blocks, spans = merged(buffers, where)
-    sizes = [-(-span.bytes // room.alignment) * room.alignment for span in spans]
-    columns = [span.start for span in spans], [max(span.end, span.start + 1) for span in spans], sizes
+    columns = demand(spans, room.alignment)
     bound, tick = peak_bytes(*columns)
-    if bound <= room.bytes and _fits(*columns, room.bytes):
+    if bound <= room.bytes and _fits(columns, room.bytes):
         return set()
     excess = max(bound - room.bytes, 1)
     alive = [
         (size, b)
-        for b, span, size in zip(blocks, spans, sizes, strict=True)
+        for b, span, size in zip(blocks, spans, columns.sizes, strict=True)
         if span.start <= tick <= span.end
     ]
     victims: set[int] = set()
@@ -82,9 +78,10 @@ def _victims(system: System, course: Course, buffers: Sequence[Lifetime], room: 
     return victims
 
 
-def _fits(starts: Sequence[int], ends: Sequence[int], sizes: Sequence[int], capacity: int) -> bool:
+def _fits(columns: Demand, capacity: int) -> bool:
     """Whether some packing stays within `capacity`; the first order that is tried usually does."""
-    order = sorted(range(len(sizes)), key=lambda b: -sizes[b])
-    if first_fit(order, starts, ends, sizes)[1] <= capacity:
+    count = len(columns.sizes)
+    order = sorted(range(count), key=lambda b: -columns.sizes[b])
+    if first_fit(order, *columns)[1] <= capacity:
         return True
-    return pack(starts, ends, sizes, capacity, _STEPS if len(sizes) <= _MOST else 0)[1] <= capacity
+    return pack(*columns, capacity, climb_steps(count))[1] <= capacity

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from h4hc.backends.files import read_yaml
 from h4hc.backends.problems import first_problem
 from h4hc.errors import OptionError, StudyError, TargetError
-from h4hc.ir.compilation import Options
+from h4hc.ir.compilation import Options, frame_period
 from h4hc.search.study.genome import digest_of
 
 _TIMES = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -69,7 +69,7 @@ class Compile(BaseModel):
             precision=self.precision,
             prefetch=self.prefetch,
             frames=self.frames,
-            interval_seconds=None if self.fps is None else 1 / self.fps,
+            interval_seconds=frame_period(self.fps),
             baselines=False,
         )
 
