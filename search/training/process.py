@@ -6,6 +6,7 @@ exchanged once.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,9 @@ def join_processes(device: str) -> Processes:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world > 1:
+        # Its functions' defaults keep the group that there is when it is imported, as the first step of an
+        # optimizer does; threads of a group that outlive it abort the interpreter's exit now and then.
+        importlib.import_module("torch.distributed.nn")
         torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
     return Processes(rank, world, chosen)
 
