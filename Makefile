@@ -5,9 +5,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CONSTRAINTS := requirements/constraints.txt
 DEMO := build/demo
-export PIP_CONSTRAINT := $(abspath $(CONSTRAINTS))
+# Relative: pip splits it at blanks.
+export PIP_CONSTRAINT := $(CONSTRAINTS)
+# Where the user's settings ask for it, pip would refuse: there are no user packages in .venv.
+export PIP_USER := 0
 
-.PHONY: help demo test test-all check format bench fidelity fuzz clean
+.PHONY: help demo test suite test-all check format bench fidelity fuzz clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,11 +38,12 @@ demo: $(VENV)/.base ## compile the example hybrid subnet for npu+cim, verify the
 test: $(VENV)/.dev ## the tests (a few minutes)
 	$(BIN)/pytest -n auto
 
-test-all: $(VENV)/.dev ## the tests and the long checks: every model of the ONNX backend suite, every search space
-	$(BIN)/pytest -n auto
+suite: $(VENV)/.dev ## the long checks: every model of the ONNX backend suite, replays, every search space
 	$(BIN)/python -m tests.suite.backend
 	$(BIN)/python -m tests.suite.replays --seeds 5
 	$(BIN)/python -m tests.suite.export
+
+test-all: test suite ## the tests and the long checks
 
 check: $(VENV)/.dev ## lint, format and types
 	$(BIN)/ruff check .

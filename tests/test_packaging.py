@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+_NOT_CLONED = shutil.ignore_patterns("__pycache__", "*.so")
 
 
 @pytest.mark.parametrize("name", ["passes", "backends", "search"])
@@ -22,14 +24,31 @@ def test_the_top_level_folders_are_linked_into_the_package(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel and an sdist, built without isolation from what is installed."""
+    """A wheel and an sdist, built without isolation from what is installed.
+
+    From a copy: setuptools writes into the source folder, where other tests read meanwhile, or build too.
+    """
     folder = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)],
-        check=True,
-        capture_output=True,
-    )
+    built("--outdir", folder / "made", copied(folder / "source"))
+    return folder / "made"
+
+
+def copied(folder: Path) -> Path:
+    """A copy of what a clone holds of the package."""
+    folder.mkdir()
+    for name in ("LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("h4hc", "passes", "backends", "search"):
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=_NOT_CLONED)
     return folder
+
+
+def built(*arguments: object) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", *map(str, arguments)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_wheel_holds_the_package_and_its_data(distributions: Path) -> None:
@@ -63,20 +82,7 @@ def test_the_source_distribution_builds_the_same_wheel(distributions: Path, tmp_
     with tarfile.open(source) as archive:
         archive.extractall(tmp_path, filter="data")
     unpacked = next(tmp_path.iterdir())
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "build",
-            "--no-isolation",
-            "--wheel",
-            "--outdir",
-            str(tmp_path / "again"),
-            str(unpacked),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    built("--wheel", "--outdir", tmp_path / "again", unpacked)
 
     def members(path: Path) -> set[str]:
         return {name for name in zipfile.ZipFile(path).namelist() if not name.endswith("/RECORD")}

@@ -41,7 +41,7 @@ class Store:
 
     def read(self, keys: list[str]) -> dict[str, Any]:
         """The values known for `keys`."""
-        if self.path is None or not self.path.is_file():
+        if self.path is None or not os.path.isfile(self.path):  # also where the folder may not be looked into
             return {}
         found: dict[str, Any] = {}
         try:

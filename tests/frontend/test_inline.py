@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from frontend_helpers import ops, parse, refusal, run, same_results
+from frontend_helpers import SECONDS, ops, parse, refusal, run, same_results
 from onnx import ModelProto, helper
 
 from h4hc.frontend import normalise
@@ -118,7 +118,7 @@ def test_a_chain_of_two_thousand_functions_needs_no_recursion() -> None:
     result = normalise(model)
     assert ops(result) == ["Relu"]
     assert len(result.graph.node[0].name) < 500
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < SECONDS
 
 
 def test_functions_that_nothing_calls_cost_nothing() -> None:

@@ -95,6 +95,14 @@ def test_where_answers_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert cache_folder() == tmp_path / "xdg" / "h4hc"
 
 
+def test_a_folder_that_cannot_be_looked_into_keeps_nothing(tmp_path: Path) -> None:
+    """As that of somebody else; this one also for root, whom no system refuses."""
+    store = Store(tmp_path / ("too long" * 100))
+    store.add("a", 1)
+    store.save()
+    assert store.read(["a"]) == {}
+
+
 def test_a_folder_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from h4hc.runtime.pieces import Piece, Program, Wait
 from h4hc.verify.network import Network
 from tests.models import EXAMPLE
 from tests.passes.texts import model as text_model
+
+PATIENCE = 600  # seconds
 
 
 def h4hc(*arguments: object) -> Result:
@@ -68,9 +70,7 @@ def test_every_frame_is_the_models(bundle: Path) -> None:
 def test_pauses_change_nothing(pipelined: Path, seed: int) -> None:
     report = run_bundle(pipelined, EXAMPLE, 8, seed=seed, delay=0.002)
     assert report.passed
-    assert report.most_frames > 1
     assert report.frames_in_flight > 1
-    assert report.most_at_work > 1
 
 
 def test_frames_have_inputs_of_their_own(bundle: Path) -> None:
@@ -93,24 +93,53 @@ def test_a_reader_that_does_not_wait_is_found_out(bundle: Path, tmp_path: Path) 
         run_bundle(changed(bundle, tmp_path / "b", forget_waits), EXAMPLE, 2)
 
 
-def test_a_writer_that_comes_too_early_is_found_out() -> None:
-    """A buffer for one frame, and a producer that nothing keeps from running ahead of its slow reader."""
+def two_queues(copies: int, first: Any, second: Any) -> Engine:
+    """Queue a hands `x` on to queue b by a buffer for so many frames; nothing keeps a from running ahead."""
 
     def piece(task: int, waits: tuple[Wait, ...], reads: tuple[str, ...], writes: tuple[str, ...]) -> Piece:
         return Piece((task,), f"task {task}", 0, waits, (), reads, writes, ())
 
-    def slow(arrays: Any) -> Any:
-        time.sleep(0.05)
-        return {"y": arrays["t"]}
-
     network = Network(text_model("agraph (float[1] x) => (float[1] y) { t = Neg (x)  y = Neg (t) }"))
     queues = {"a": (piece(0, (), ("x",), ("t",)),), "b": (piece(1, (Wait(0, 0),), ("t",), ("y",)),)}
-    program = Program(network, queues, {}, {"t": 1, "x": 3}, (), 2)
-    engine = Engine(program, {"a": [lambda arrays: {"t": arrays["x"]}], "b": [slow]})
+    program = Program(network, queues, {}, {"t": copies, "x": 5}, (), 2)
+    return Engine(program, {"a": [first], "b": [second]})
+
+
+def run_five(engine: Engine) -> None:
+    engine.run(5, lambda frame: {"x": np.array([frame], np.float32)}, lambda frame, results: None)
+
+
+def test_queues_are_at_work_at_the_same_time() -> None:
+    """Each waits for the other, which is then at the next frame."""
+    meeting = threading.Barrier(2)
+
+    def meet(arrays: Any, name: str, alone: int) -> Any:
+        if arrays[name][0] != alone:
+            meeting.wait(PATIENCE)
+        return {"t" if name == "x" else "y": arrays[name]}
+
+    engine = two_queues(5, lambda arrays: meet(arrays, "x", 0), lambda arrays: meet(arrays, "t", 4))
+    run_five(engine)
+    assert engine.most_at_work == 2
+    assert engine.most_frames >= 2
+
+
+def test_a_writer_that_comes_too_early_is_found_out() -> None:
+    ahead = threading.Event()
+
+    def fast(arrays: Any) -> Any:
+        if arrays["x"][0] == 3:
+            ahead.set()
+        return {"t": arrays["x"]}
+
+    def slow(arrays: Any) -> Any:
+        assert ahead.wait(PATIENCE)
+        return {"y": arrays["t"]}
+
     with pytest.raises(
-        CheckFailedError, match=r"task 1 of frame \d found the data of frame \d+ in the buffer"
+        CheckFailedError, match=r"task 1 of frame [01] found the data of frame [1-4] in the buffer"
     ):
-        engine.run(5, lambda frame: {"x": np.array([frame], np.float32)}, lambda frame, results: None)
+        run_five(two_queues(1, fast, slow))
 
 
 def test_workers_that_wait_for_each_other(bundle: Path, tmp_path: Path) -> None:

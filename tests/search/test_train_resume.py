@@ -30,6 +30,7 @@ SMALL = {
              "augment": {"noise": 0.2}},
     "batch": 8, "calibration": 16, "drop_path": 0.2, "schedule.warmup": 1, "phases.0.epochs": 2,
 }  # fmt: skip
+PATIENCE = 1200  # seconds
 TPI = {**SMALL, "phases.0.epochs": 1, "phases.1.epochs": 2}  # 6 + 12 steps
 RUN = """
 import json, os, signal, sys, torch
@@ -106,7 +107,7 @@ def test_killed_and_resumed_is_as_uninterrupted(tmp_path: Path, whole: Path) -> 
         for how, kill in kills.items()
     }
     for how, process in processes.items():
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL, (kills, output)
         results = trained(tmp_path / how, "tpi-unfreeze", TPI, resume=True)
         assert_same(final(tmp_path / how), final(whole))
@@ -197,7 +198,7 @@ def test_two_processes_are_as_one(tmp_path: Path) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2",
                 "--no-python", sys.executable]  # fmt: skip
     process = start(tmp_path / "two", "vanilla", changes, {}, {}, launcher, OMP_NUM_THREADS="1")
-    output, _ = process.communicate(timeout=180)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     one, two = final(tmp_path / "one"), final(tmp_path / "two")
     assert one.keys() == two.keys()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import collections
 import multiprocessing
+import queue
 import sys
 import tempfile
 import traceback
@@ -220,10 +221,11 @@ def run_suite(workers: int) -> list[Outcome]:
         process.start()
     outcomes, current, open_workers = [], {}, set(range(workers))
     while open_workers:
+        # Dead before the wait: all that they had to say has been said when nothing comes.
+        dead = [number for number in open_workers if not processes[number].is_alive()]
         try:
             what, number, value = results.get(timeout=5)
-        except Exception:  # queue.Empty: look for the dead
-            dead = [n for n in open_workers if not processes[n].is_alive()]
+        except queue.Empty:
             for n in dead:
                 outcomes.append(Outcome(current.get(n, "?"), (), False, "crashed", "the process died"))
                 open_workers.discard(n)

@@ -60,6 +60,14 @@ def save_joined(folder: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def needs_a_compiler() -> None:
+    try:
+        compiler()
+    except BundleError as error:
+        pytest.skip(str(error))
+
+
 SAVERS = {"hybrid": save_hybrid, "weighty": save_weighty, "joined": save_joined}
 
 

@@ -135,7 +135,11 @@ def build(tmp_path: Path) -> Path:
     return tmp_path / "build"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     st.sampled_from(["partitioned.onnx", f"subgraphs/{MADE.chain[0][0]['file']}", "../mini.onnx"]), st.data()
 )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Hashable
-from contextlib import suppress
-from multiprocessing import connection
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
+from h4hc.errors import StudyError
 from h4hc.search.study.workers.base import Kind, Task
 from h4hc.search.study.workers.crew import Report
 from h4hc.search.study.workers.host import Host, Job
 
 _PATIENCE = 2.0  # seconds that a worker has to leave by itself
+_LAST_WORDS = 60.0  # seconds from the end of a worker's pipe to its exit code, on the busiest machine
 
 
 class Processes:
@@ -34,7 +36,14 @@ class Processes:
     def hire(self, kind: Kind) -> Hashable:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=serve, args=(theirs, self._job), daemon=True)
-        process.start()
+        try:
+            with _no_interrupts():
+                process.start()
+        except OSError as error:
+            raise StudyError(
+                f"worker processes do not start: {error}",
+                code="workers", hint="try --workers serial, or a shorter TMPDIR if the path is too long",
+            ) from None  # fmt: skip
         theirs.close()
         self._processes[ours] = process
         return ours
@@ -56,7 +65,7 @@ class Processes:
             received = pipe.recv()
         except (EOFError, OSError):
             process = self._processes[pipe]
-            process.join(_PATIENCE)
+            process.join(_LAST_WORDS)
             code = process.exitcode
             how = f"signal {-code}" if code and code < 0 else f"exit code {code}"
             return Report(pipe, death=f"the process ended with {how}")
@@ -91,9 +100,24 @@ def _pipe(worker: Hashable) -> Connection:
     return worker
 
 
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """An interrupt waits; for ever in the server and the workers that are started here, which inherit that.
+
+    It is for the process that started the search: in one that is about to start it would print a traceback.
+    """
+    resource_tracker.ensure_running()  # else it is started in here, and lets interrupts through from then on
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def serve(pipe: Connection, job: Job) -> None:
     """The life of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the process that started the search
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also in programs that a source of scores runs
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     host = Host(job)
     while True:
         try:

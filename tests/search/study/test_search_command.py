@@ -196,11 +196,10 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
         text=True,
         start_new_session=True,
     ) as process:
-        deadline = time.monotonic() + 60
-        while not (path.exists() and rows(path)) and time.monotonic() < deadline:
+        while not (path.exists() and rows(path)) and process.poll() is None:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     assert f"go on with h4hc search resume {path}" in errors
     assert "Traceback" not in errors

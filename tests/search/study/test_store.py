@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,24 +67,27 @@ def test_a_batch_is_kept_whole_or_not_at_all(path: Path) -> None:
 
 def test_others_read_while_one_writes(path: Path) -> None:
     """Readers see whole batches of 10, in growing number, and never wait for long."""
-    seen: list[int] = []
     done = threading.Event()
 
-    def read() -> None:
+    def read() -> list[int]:
+        seen = []
         while not done.is_set():
             with Store(path) as store:
                 rows = store.evaluations()
             assert [row.number for row in rows] == list(range(len(rows)))
             seen.append(len(rows))
+        return seen
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    with Store(path, write=True) as store:
-        session = store.begin_session({}, "")
-        for first in range(0, 1000, 10):
-            store.add([evaluation(n) for n in range(first, first + 10)], session, 0)
-    done.set()
-    reader.join()
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(read)
+        try:
+            with Store(path, write=True) as store:
+                session = store.begin_session({}, "")
+                for first in range(0, 1000, 10):
+                    store.add([evaluation(n) for n in range(first, first + 10)], session, 0)
+        finally:
+            done.set()
+    seen = reading.result()
     assert seen == sorted(seen)
     assert all(count % 10 == 0 for count in seen)
 
@@ -206,17 +210,19 @@ def test_two_processes_do_not_run_one_study(finished: Path, tmp_path: Path) -> N
     path = copied(finished, tmp_path)
     code = (
         "import sys, time; from pathlib import Path; from h4hc.search.study.lock import locked\n"
-        "with locked(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
+        "with locked(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(3600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(StudyError, match=rf"another process \({holder.pid}\) is running this study"):
-            resume_study(path, Session(workers="serial"))
-        assert read_study(path).front()
-        holder.kill()
+        try:
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(StudyError, match=rf"another process \({holder.pid}\) is running this study"):
+                resume_study(path, Session(workers="serial"))
+            assert read_study(path).front()
+        finally:
+            holder.kill()
     resume_study(path, Session(workers="serial"))
     assert not path.with_name("s.db-lock").exists()
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -24,6 +27,7 @@ from h4hc.search.study.workers.host import Job
 from h4hc.search.subnet import Subnet
 from tests.search.study.toys import config, everything, made, rows
 
+ROOT = Path(__file__).resolve().parents[3]
 KINDS = [
     "1",
     "2",
@@ -46,6 +50,28 @@ class Deadly(SpaceNetworks):
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().model(subnet)
+
+
+@dataclass(frozen=True)
+class Lingering(SpaceNetworks):
+    """Ends its process seconds after its pipe is closed, as a busy machine may."""
+
+    def model(self, subnet: Subnet) -> Any:
+        os.closerange(3, 1024)
+        time.sleep(3)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Interrupted:
+    """A source of scores that comes with an interrupt to every process that it is sent to."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.kill, (_OwnNumber(), signal.SIGINT)
+
+
+class _OwnNumber:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.getpid, ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +154,37 @@ def test_workers_that_all_die_at_once_end_the_search(tmp_path: Path) -> None:
         StudyError, match="workers die as soon as they start: the process ended with signal 9"
     ):
         compiled("2", Job(setup), candidates)
+
+
+def test_how_a_worker_ended_is_waited_for() -> None:
+    study = open_study(config())
+    networks = study.genome.networks
+    assert isinstance(networks, SpaceNetworks)
+    setup = replace(study.setup, genome=Genome(Lingering(networks.space), study.genome.systems))
+    (found,) = compiled("1", Job(setup), vectors(1))
+    assert found.message == "ended its worker twice: the process ended with signal 9"
+
+
+def test_interrupts_pass_workers_by_that_start() -> None:
+    """In a process of its own, so that all that `multiprocessing` needs starts too."""
+    code = (
+        "from tests.search.study.test_workers import *\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "job = Job(open_study(config()).setup, Interrupted())\n"
+        "assert compiled('2', job, vectors(8)) == compiled('serial', job, vectors(8))\n"
+        "assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_workers_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("AF_UNIX path too long")
+
+    monkeypatch.setattr("multiprocessing.context.ForkServerProcess.start", refused)
+    with pytest.raises(StudyError, match=r"do not start: AF_UNIX path too long; .*a shorter TMPDIR"):
+        compiled("2", Job(open_study(config()).setup), vectors(1))
 
 
 @pytest.mark.parametrize("workers", ["serial", "2"])
