@@ -53,7 +53,7 @@ def with_fetches(sheet: Sheet, found: Timed) -> Compilation:
         tasks=(*_tasks(sheet, found), *_loads_of(sheet, found)),
         queues=with_ports(sheet, chosen),
         latency=latency,
-        initiation_interval=sheet.compilation.options.period_ticks or latency,
+        initiation_interval=sheet.compilation.options.spacing(latency),
     )
     return completed(sheet, schedule, chosen)
 

@@ -247,8 +247,7 @@ def _latency_and_energy(compilation: Compilation) -> tuple[float, float]:
     if compilation.simulated is None:
         raise ValueError("splitting needs a simulated placement")
     latency, energy, _, _, _ = compilation.simulated.trace
-    charged = compilation.options.period_ticks or latency
-    return latency, energy + compilation.simulated.static_power * charged
+    return latency, energy + compilation.simulated.static_power * compilation.options.spacing(latency)
 
 
 def _value(compilation: Compilation) -> tuple[float, float]:

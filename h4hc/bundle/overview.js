@@ -13,7 +13,7 @@ function fillSummary() {
   byId("shares").replaceChildren(...shares(s));
 }
 
-const alone = (baseline) => `${baseline.name} alone`;
+const alone = (baseline) => `${baseline.name}\u00a0alone`;
 
 // How many frames a second an accelerator makes alone.
 const ownRate = (baseline) => 1 / (baseline.initiation_interval_seconds || baseline.latency_seconds);
@@ -59,13 +59,11 @@ function cards(s) {
     ["Transfers", String(s.transfers), `${bytes(s.transferred_bytes)} between memories`],
   ];
   if (data.prefetch) {
-    const steady = s.frames_in_flight > 1 && data.options.interval_seconds === null;
-    const gain = 1 - (steady
-      ? s.initiation_interval * data.tick_seconds / data.prefetch.initiation_interval_seconds
-      : s.latency_seconds / data.prefetch.latency_seconds);
-    const count = data.prefetch.operators.length;
+    const number = data.prefetch.operators.length;
+    const saved = fetchingSaves(s).filter(([gain]) => Math.abs(gain) >= LEAST_GAIN)
+      .map(([gain, what]) => `${percent(Math.abs(gain))} ${gain > 0 ? "less" : "more"} ${what}`);
     entries.push(["Weights fetched ahead", bytes(data.prefetch.bytes),
-      `of ${count} operator${count === 1 ? "" : "s"}; ${percent(gain)} less ${steady ? "time between frames" : "latency"} than without`]);
+      `of ${number} operator${number === 1 ? "" : "s"}${saved.length ? `; ${saved.join(", ")} than without` : ""}`]);
   }
   if (tightest) {
     entries.push([`Fullest memory: ${tightest.name}`, percent(share(tightest)),
@@ -74,6 +72,18 @@ function cards(s) {
   return entries.map(([label, value, note]) => h("div", { class: "card" },
     h("div", { class: "label" }, label), h("div", { class: "value" }, value),
     h("div", { class: "note" }, note)));
+}
+
+const LEAST_GAIN = 0.0005;  // less reads 0.0 %
+
+// Shares that fetching weights ahead saves, and of what.
+function fetchingSaves(s) {
+  const steady = s.frames_in_flight > 1 && data.options.interval_seconds === null;
+  return [
+    steady ? [1 - (s.initiation_interval * tick) / data.prefetch.initiation_interval_seconds, "time between frames"]
+      : [1 - s.latency_seconds / data.prefetch.latency_seconds, "latency"],
+    [1 - s.energy_joules / data.prefetch.energy_joules, "energy"],
+  ];
 }
 
 const share = (memory) => (memory.capacity ? (memory.peak + memory.weights) / memory.capacity : 0);
@@ -86,11 +96,13 @@ function comparison(s) {
   ];
   const most = (key) => Math.max(...rows.map((row) => row[key]), Number.MIN_VALUE);
   const longest = most("latency");
+  const several = s.frames_in_flight > 1;  // then rates are what is compared
+  const faster = (row) => (several && !row.own && row.rate ? `${ratio(s.frames_per_second / row.rate)} ` : "");
   const dearest = most("energy");
   const body = rows.map((row) => h("tr", { class: row.own ? "own" : null },
     h("th", { scope: "row" }, row.name),
-    barCell(row.latency / longest, seconds(row.latency), row.own ? "" : versus(row.latency, s.latency_seconds)),
-    h("td", { class: "num" }, row.rate ? count(row.rate) : "\u2013"),
+    barCell(row.latency / longest, seconds(row.latency), row.own || several ? "" : versus(row.latency, s.latency_seconds)),
+    h("td", { class: "num" }, h("span", { class: "muted" }, faster(row)), row.rate ? count(row.rate) : "\u2013"),
     barCell(row.energy / dearest, joules(row.energy), row.own ? "" : versus(row.energy, s.energy_joules))));
   return [
     h("h3", {}, s.baselines.length ? "Against one accelerator" : "Result"),
@@ -108,28 +120,41 @@ function framesInFlight(s) {
   const row = (name, interval, latency, note) => h("tr", {}, h("th", { scope: "row" }, name),
     h("td", { class: "num" }, duration(interval)), h("td", { class: "num" }, count(1 / (interval * tick))),
     h("td", { class: "num" }, latency), h("td", { class: "muted" }, note));
-  const above = (point) => (s.interval_bound ? `${ratio(point.interval / s.interval_bound)} the busiest resource` : "");
-  const body = s.front.map((point) => row(
-    `${point.frames} in flight`, point.interval, duration(point.latency), above(point)));
-  body.push(row("Busiest resource", s.interval_bound, "", "lower bound"));
-  if (data.recurrence_bound) {
-    const note = `lower bound (${data.options.frames} frames)`;
-    body.push(row("Longest path of a frame", data.recurrence_bound, "", note));
-  }
+  const chosen = (point) => point.interval === s.initiation_interval && point.latency === s.latency;
+  const note = (point) => [
+    ...(s.interval_bound ? [ratio(point.interval / s.interval_bound)] : []), ...(chosen(point) ? ["chosen"] : []),
+  ].join(", ");
+  const body = distinctPoints(s.front, chosen).map((point) => row(
+    `${point.frames} in flight`, point.interval, duration(point.latency), note(point)));
+  body.push(row("Least by busiest resource", s.interval_bound, "", ""));
+  if (data.recurrence_bound) body.push(row("Least by longest path", data.recurrence_bound, "", ""));
   return [
     h("h3", { class: "next" }, "Frames in flight"),
     h("div", { class: "scroll" }, h("table", { class: "compare" },
-      head([["", ""], ["Interval", "num"], ["Frames/s", "num"], ["Latency", "num"], ["", ""]]),
+      head([["", ""], ["Interval", "num"], ["Frames/s", "num"], ["Latency", "num"], ["Above bound", ""]]),
       h("tbody", {}, ...body))),
   ];
 }
+
+// One point of those that read alike: the chosen one, else the first.
+function distinctPoints(points, chosen) {
+  const kept = new Map();
+  for (const point of points) {
+    const key = `${duration(point.interval)} ${duration(point.latency)}`;
+    if (!kept.has(key) || chosen(point)) kept.set(key, point);
+  }
+  return [...kept.values()];
+}
+
+// The interval, unless it is that of a camera: then it says nothing about the schedule.
+const ownInterval = (s) => (data.options.interval_seconds === null ? s.initiation_interval : null);
 
 // kind of a claim -> [what it bounds, how it is shown, the figure of the schedule that it bounds]
 const CLAIMS = {
   "latency": ["Latency", duration, (s) => s.latency],
   "critical-path": ["Longest path of least times", duration, (s) => s.latency],
-  "initiation-interval": ["Work of the busiest device or channel", duration, (s) => s.initiation_interval],
-  "interval-in-flight": ["Interval with so many frames in flight", duration, (s) => s.initiation_interval],
+  "initiation-interval": ["Work of the busiest device or channel", duration, ownInterval],
+  "interval-in-flight": ["Interval with so many frames in flight", duration, ownInterval],
   "operator-latency": ["Latency with whole operators", duration, () => null],
   "sequential-latency": ["Latency without any overlap", duration, () => null],
   "sequential-edp": ["Energy times delay without overlap", (value) => `${count(value * 1e-15)}J s`, () => null],
@@ -193,14 +218,16 @@ function whereTimeGoes(s) {
   if (!found.path.length) return [];
   const several = s.frames_in_flight > 1;
   const gain = ratio(found.layer_by_layer / (several ? s.initiation_interval : s.latency));
-  const overlap = several ? `Overlap gives ${gain} the frames per second of layer by layer.`
-    : `Overlap makes it ${gain} faster than layer by layer.`;
+  const overlap = several ? ` Overlap gives ${gain} the frames per second of layer by layer.`
+    : gain === ratio(1) ? "" : ` Overlap makes it ${gain} faster than layer by layer.`;
   return [
     h("h3", { class: "next" }, "Where the time goes"),
     h("p", {}, h("b", {}, "Critical path: "),
-      ranked(found.shares).map(([name, spent]) => `${name} ${percent(spent / s.latency)}`).join(", "), `. ${overlap}`),
+      ranked(found.shares).filter(([, spent]) => spent / s.latency >= 0.005).map(([name, spent]) => `${name} ${percent(spent / s.latency)}`).join(", "), `.${overlap}`),
   ];
 }
+
+const fetching = (tasks) => tasks.length > 0 && tasks.every((task) => task.kind === "weight_load");
 
 function shares(s) {
   const total = s.initiation_interval || 1;
@@ -222,7 +249,7 @@ function shares(s) {
       h("div", { class: "bar" },
         h("div", { style: { width: `${(100 * row.work) / total}%` } }),
         h("div", { class: "stalled", style: { width: `${(100 * row.stall) / total}%` } }))),
-    h("td", { class: "num" }, row.device ? String(row.device.operators) : `${row.tasks.length} copies`),
+    h("td", { class: "num" }, row.device ? String(row.device.operators) : `${row.tasks.length} ${fetching(row.tasks) ? "fetches" : "copies"}`),
     h("td", { class: "num" }, row.device ? count(row.device.macs) : ""),
     h("td", { class: "num" }, picojoules(row.energy))));
   return [
@@ -241,5 +268,7 @@ function fillLegend() {
   byId("legend").replaceChildren(
     ...[...TYPES, "Transfer"].filter((type) => used.has(type)).map((type) =>
       h("span", {}, h("i", { style: { background: `var(--type-${type.toLowerCase()})` } }), type)),
-    h("span", {}, h("i", { class: "stall-swatch" }), "stalled share of a task"));
+    h("span", {}, h("i", { class: "stall-swatch" }), "stalled share of a task"),
+    otherFrames.length ? h("span", {}, h("i", { class: "other-swatch" }), "other frames") : "");
+  if (otherFrames.length) byId("timeline-note").textContent = "one frame, among those before and behind it";
 }

@@ -5,6 +5,12 @@ const view = { start: 0, end: frameEnd, selected: null, hovered: null, critical:
 const critical = new Set(data.bottlenecks.path);
 const chart = byId("chart");
 const overview = byId("overview");
+// Where the tasks of the frames before and behind this one are, in ticks from it.
+const otherFrames = [];
+for (let number = 1; number < Math.min(data.summary.frames_in_flight, 64); number += 1) {
+  const shift = number * data.summary.initiation_interval;
+  otherFrames.push(-shift, shift);
+}
 const ROW = 40;
 const AXIS = 26;
 let labelWidth = 110;
@@ -69,6 +75,7 @@ function drawChart() {
   context.rect(labelWidth, 0, width - labelWidth, AXIS + ROW * resources.length + 6);
   context.clip();
   resources.forEach((name, row) => {
+    for (const id of data.queues[name] || []) drawOthers(context, width, taskById.get(id), row);
     for (const id of data.queues[name] || []) drawTask(context, width, taskById.get(id), row);
   });
   drawDependencies(context, width);
@@ -103,6 +110,16 @@ function drawLabels(context, width) {
     context.fillStyle = colours.text;
     context.fillText(shorten(name, labelWidth < 100 ? 9 : 14), 10, y + ROW / 2);
   });
+}
+
+// The same task of the frames before and behind: what keeps a queue busy where this frame leaves it free.
+function drawOthers(context, width, task, row) {
+  context.fillStyle = colours.stripe;
+  for (const shift of otherFrames) {
+    const left = Math.max(toX(task.start + shift, width), labelWidth);
+    const right = Math.min(toX(task.end + shift, width), width);
+    if (right > left) context.fillRect(left, AXIS + row * ROW + 5, Math.max(0.5, right - left - 0.5), ROW - 10);
+  }
 }
 
 function drawTask(context, width, task, row) {

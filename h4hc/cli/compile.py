@@ -34,10 +34,13 @@ if TYPE_CHECKING:
 @click.option("-t", "--target", default="npu+cim", show_default=True, help="Built-in target, or a YAML file.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("build"), show_default=True,
               help="Folder of the bundle; an existing bundle there is replaced.")  # fmt: skip
-@click.option("--objective", type=click.Choice(OBJECTIVES), default="latency", show_default=True)
+@click.option("--objective", type=click.Choice(OBJECTIVES), default="latency", show_default=True,
+              help="What to make least: latency, energy, their product (edp), or the time between frames (throughput).")  # fmt: skip
 @click.option("--budget", metavar="TIME", help="Latency budget, for example 20ms; missing it is exit code 1.")
+@click.option("--energy-budget", metavar="ENERGY",
+              help="Find the fastest schedule of at most this energy, for example 200uJ.")  # fmt: skip
 @click.option("--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True,
-              help="How long to search for a better schedule.")  # fmt: skip
+              help="How long to search for a better schedule; exact takes minutes and says what is proved.")  # fmt: skip
 @click.option("--time-limit", metavar="TIME", help="Stop exact effort after this time, for example 10s.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True,
               help="Plan float tensors as the int8 they are deployed as, or as stored in the model.")  # fmt: skip
@@ -45,23 +48,13 @@ if TYPE_CHECKING:
               help="Size compressed weights by the entropy of those in the model, or by a typical ratio.")  # fmt: skip
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224",
               help="Shape of an input with dynamic dimensions.")  # fmt: skip
-@click.option(
-    "--energy-budget",
-    metavar="ENERGY",
-    help="Find the fastest schedule of at most this energy, for example 200uJ.",
-)
 @click.option("--memory", "memory_limits", multiple=True, metavar="NAME=SIZE",
               help="Give a memory of the target this size, for example sram=512KiB.")  # fmt: skip
 @click.option("--pareto", metavar="latency,energy|latency,interval",
               help="Find schedules that trade latency for energy, or for frames a second with up to --frames "
               "in flight (4 if not given); each gets a bundle of its own in the output folder.")  # fmt: skip
-@click.option(
-    "--points",
-    type=click.IntRange(2, 64),
-    default=8,
-    show_default=True,
-    help="At most so many, with --pareto.",
-)
+@click.option("--points", type=click.IntRange(2, 64), default=8, show_default=True,
+              help="With --pareto: the number of schedules, at most.")  # fmt: skip
 @click.option("--frames", type=click.IntRange(1, 8), metavar="N",
               help="Let up to N frames be in flight at a time: more frames per second, later results. "
               "If not given: 1, with --objective throughput 2, with --fps 4.")  # fmt: skip
@@ -259,15 +252,15 @@ def _verify(folder: Path, model: Path) -> None:
 
 
 def _print_summary(document: Document, output: Path, as_json: bool) -> None:
-    from h4hc.cli.summary import print_summary, summary_json
-
     if as_json:
+        from h4hc.cli.summary import summary_json
+
         click.echo(json.dumps(summary_json(document), indent=2, sort_keys=True))
         return
-    from rich.console import Console
+    from h4hc.cli.summary_text import print_summary
 
-    print_summary(document, Console())
-    click.echo(f"Bundle: {output}   Report: {output / 'report.html'}")
+    print_summary(document)
+    click.echo(f"\nBundle: {output}   Report: {output / 'report.html'}")
 
 
 def _observer(

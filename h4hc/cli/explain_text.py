@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from h4hc.bundle.store import Document
-from h4hc.cli.summary import si, size
+from h4hc.cli.layout import Column, Fit, table, terminal_width
+from h4hc.cli.units import si, size
 from h4hc.errors import one_line
 
 BAR = 24  # characters of the longest bar
-NAME = 40  # characters of an operator's name in the list
 TERMS = ("compute", "output", "weights", "activations", "write", "overhead")
 _USUALLY_ONE = ("stride", "dilation", "groups", "batch", "run", "kernel")
 _FIRST = ("macs", "cycles", "tiles", "passes")
@@ -22,7 +23,16 @@ def operator_text(record: Document) -> str:
     lines += [f"  {label:<9}{text}" for label, text in _facts(item) if text]
     for name, entry in record["devices"].items():
         lines += ["", *_device(name, entry, record["chosen"])]
-    return "\n".join(one_line(line) for line in lines)
+    width = terminal_width()
+    return "\n".join(_indented(one_line(line), width) for line in lines)
+
+
+def _indented(line: str, width: int) -> str:
+    """A line that is too long in several, the others further in than the first."""
+    if len(line) <= width:
+        return line
+    further = " " * (len(line) - len(line.lstrip()) + 4)
+    return "\n".join(textwrap.wrap(line, width, subsequent_indent=further, break_on_hyphens=False))
 
 
 def _facts(item: Document) -> list[tuple[str, str]]:
@@ -122,31 +132,29 @@ def list_text(record: Document) -> str:
     """The operators that take longest, one line each."""
     rows = record["operators"]
     devices = list(rows[0]["devices"]) if rows else []
-    head = ["#", "operator", "class", "MACs", *devices]
     cells = [
-        [
+        (
             str(row["index"]),
-            _tail(row["name"]),
+            one_line(row["name"]),
             row["class"],
             si(row["macs"], "") if row["macs"] else "-",
             *(_cell(row["devices"][name]) for name in devices),
-        ]
+        )
         for row in rows
     ]
-    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
-    lines = [f"{one_line(record['model'])} on {record['target']}: {len(rows)} of {record['total']} operators"]
-    for row in [head, *cells]:
-        lines.append("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-    return "\n".join(lines)
+    columns = [
+        Column("#"),
+        Column("operator", Fit.NAME),
+        Column("class", Fit.TEXT, spare=True),
+        Column("MACs", spare=True),
+    ]
+    columns += [Column(name, Fit.LIST) for name in devices]
+    head = f"{one_line(record['model'])} on {record['target']}: {len(rows)} of {record['total']} operators"
+    return f"{head}\n{table(columns, cells, terminal_width())}"
 
 
 def _cell(entry: Document) -> str:
     if "refused" in entry:
         return "refused"
-    mode = f" {entry['mode']}" if entry["mode"] else ""
-    return f"{si(entry['seconds'], 's')} {entry['bound']}{mode}"
-
-
-def _tail(name: str) -> str:
-    name = one_line(name)
-    return name if len(name) <= NAME else "…" + name[1 - NAME :]
+    mode = f", {entry['mode']}" if entry["mode"] else ""
+    return f"{si(entry['seconds'], 's'):>7} {entry['bound']}{mode}"

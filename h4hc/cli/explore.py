@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 @click.option("--template", type=click.Path(path_type=Path), metavar="FILE",
               help="Sweep all genes of a target template instead.")  # fmt: skip
 @click.option("--knobs", is_flag=True, help="List the knobs of the target and end.")
-@click.option("--objective", type=click.Choice(OBJECTIVES), default="latency", show_default=True)
-@click.option("--effort", type=click.Choice(EFFORTS), default="fast", show_default=True)
-@click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True)
+@click.option("--objective", type=click.Choice(OBJECTIVES), default="latency", show_default=True,
+              help="What every schedule makes least, as for compile.")  # fmt: skip
+@click.option("--effort", type=click.Choice(EFFORTS), default="fast", show_default=True,
+              help="How long to search for each schedule.")  # fmt: skip
+@click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True,
+              help="Plan float tensors as the int8 they are deployed as, or as stored in the model.")  # fmt: skip
 @click.option(
     "--budget", metavar="TIME", help="Latency that schedules must meet where the objective is another one."
 )
@@ -41,7 +44,11 @@ if TYPE_CHECKING:
 @click.option("--fps", type=click.FloatRange(0.001, 1e6), metavar="RATE",
               help="Begin a frame every 1/RATE seconds; the energy counts static power until the next one.")  # fmt: skip
 @click.option(
-    "--shape", "shapes", multiple=True, metavar="NAME=AxBxC", help="Shape of a dynamic graph input."
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=1x3x224x224",
+    help="Shape of an input with dynamic dimensions.",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE.csv|FILE.json", help="Write all points."
@@ -49,7 +56,7 @@ if TYPE_CHECKING:
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.png|FILE.svg",
               help="Draw latency and energy of all points (needs matplotlib).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the points as JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def command(
     model: Path | None,
     target: str,
@@ -242,6 +249,6 @@ def _print(points: Sequence[Point], names: list[str]) -> None:
 
 def _changed(value: float, base: float, unit: str) -> str:
     """`value`, and by how much it differs from `base`."""
-    from h4hc.cli.summary import si
+    from h4hc.cli.units import si
 
     return f"{si(value, unit)} {value / base - 1:>+6.1%}" if base else si(value, unit)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--data", metavar="KIND[:PATH]",
               help="Calibrate batch norm on these data instead of those of the training.")  # fmt: skip
 @click.option("--calibration", type=click.IntRange(2), metavar="N",
-              help="Training samples for the statistics of batch norm  [default: as in the training]")  # fmt: skip
+              help="Training samples for the statistics of batch norm.  [default: as in the training]")  # fmt: skip
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of random weights."
 )

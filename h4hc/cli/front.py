@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -49,28 +49,30 @@ def finish_front(
     if as_json:
         click.echo(json.dumps(json.loads((output / FRONT).read_text("utf-8")), indent=2, sort_keys=True))
     elif not quiet:
-        from rich.console import Console
-        from rich.table import Table
-
-        from h4hc.cli.summary import si, size
-
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        devices = list(points[0]["operators"])
-        memories = [name for name in points[0]["peak_bytes"] if any(p["peak_bytes"][name] for p in points)]
-        overlapped = any(point["interval_seconds"] != point["latency_seconds"] for point in points)
-        table.add_column("folder", no_wrap=True)
-        intervals = ["interval"] if overlapped else []
-        for head in ("latency", *intervals, "energy", *(f"on {name}" for name in devices), *memories):
-            table.add_column(head, justify="right", no_wrap=True, overflow="ellipsis")
-        for number, point in enumerate(points):
-            table.add_row(
-                f"point-{number}",
-                si(point["latency_seconds"], "s"),
-                *([si(point["interval_seconds"], "s")] if overlapped else []),
-                si(point["energy_joules"], "J"),
-                *(str(point["operators"][name]) for name in devices),
-                *(size(point["peak_bytes"][name]) for name in memories),
-            )
-        Console().print(table)
+        _print_points(points)
         click.echo(f"Front of {len(points)} schedules: {output / FRONT}")
     return [output / f"point-{number}" for number in range(len(points))]
+
+
+def _print_points(points: list[dict[str, Any]]) -> None:
+    """A row for every schedule: times, energy, operators on each device, peak of each memory in use."""
+    from h4hc.cli.layout import Column, Fit, echo, table, terminal_width
+    from h4hc.cli.units import si, size
+
+    memories = [name for name in points[0]["peak_bytes"] if any(p["peak_bytes"][name] for p in points)]
+    overlapped = any(point["interval_seconds"] != point["latency_seconds"] for point in points)
+    rows = [
+        (
+            f"point-{number}",
+            si(point["latency_seconds"], "s"),
+            *([si(point["interval_seconds"], "s")] if overlapped else []),
+            si(point["energy_joules"], "J"),
+            *(str(count) for count in point["operators"].values()),
+            *(size(point["peak_bytes"][name]) for name in memories),
+        )
+        for number, point in enumerate(points)
+    ]
+    numbers = ["latency", *(["interval"] if overlapped else []), "energy"]
+    spare = [*(f"on {name}" for name in points[0]["operators"]), *memories]
+    columns = [*map(Column, numbers), *(Column(name, spare=True) for name in spare)]
+    echo(table([Column("folder", Fit.TEXT), *columns], rows, terminal_width()))

@@ -29,7 +29,7 @@ def command(build: Path, output: Path | None, measured: Path | None, as_json: bo
     """
     from h4hc.bundle.store import SCHEDULE, load_document
     from h4hc.bundle.validate import validate_document
-    from h4hc.cli.summary import print_summary, summary_json
+    from h4hc.cli.summary import summary_json
 
     document = load_document(build)
     validate_document(document, str(build / SCHEDULE))
@@ -42,14 +42,14 @@ def command(build: Path, output: Path | None, measured: Path | None, as_json: bo
             record["measured"] = found.to_json()
         click.echo(json.dumps(record, indent=2, sort_keys=True))
         return
-    from rich.console import Console
-
     if found is None:
-        print_summary(document, Console())
+        from h4hc.cli.summary_text import print_summary
+
+        print_summary(document)
     else:
         from h4hc.cli.measured import print_measured
 
-        print_measured(found, Console())
+        print_measured(found)
     if output is not None:
         click.echo(f"Report: {output}")
 

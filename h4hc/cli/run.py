@@ -61,27 +61,36 @@ def command(
 
 def _print(report: Report, quiet: bool) -> None:
     if not quiet:
-        from rich.console import Console
-        from rich.table import Table
+        from h4hc.cli.layout import Column, Fit, echo, paragraph, table, terminal_width
+        from h4hc.cli.units import si
 
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("queue", no_wrap=True)
-        for column in ("pieces per frame", "time at work"):
-            table.add_column(column, justify="right", no_wrap=True)
-        for name, pieces, busy in report.queues:
-            table.add_row(name, str(pieces), f"{busy * 1e3:.1f} ms")
-        Console().print(table)
-        click.echo(
-            f"At most {report.most_at_work} queues at work at once and {report.most_frames} frames under way"
-            f" (planned: {report.frames_in_flight})."
+        width = terminal_width()
+        rows = [(name, str(pieces), si(busy, "s")) for name, pieces, busy in report.queues]
+        columns = [Column("queue", Fit.TEXT), Column("pieces per frame"), Column("time at work")]
+        echo(table(columns, rows, width))
+        echo(
+            paragraph(
+                f"At most {_counted(report.most_at_work, 'queue')} at work at once and "
+                f"{_counted(report.most_frames, 'frame')} under way (planned: {report.frames_in_flight}).",
+                width,
+            )
         )
-        click.echo(
-            f"{report.frames} frames in {report.seconds * 1e3:.0f} ms here; the original model, one frame after"
-            f" the other: {report.sequential * 1e3:.0f} ms. Times are of this machine, not of the target."
+        echo(
+            paragraph(
+                f"{_counted(report.frames, 'frame')} in {si(report.seconds, 's')} here; the original model, one frame "
+                f"after the other: {si(report.sequential, 's')}. Times are of this machine, not of the target.",
+                width,
+            )
         )
     for problem in report.problems[:20]:
         click.echo(problem)
     if report.passed:
-        click.echo(f"All outputs of {report.frames} frames are the original model's, bit for bit.")
+        click.echo(
+            f"All outputs of {_counted(report.frames, 'frame')} are the original model's, bit for bit."
+        )
     else:
         click.echo(f"{len(report.problems)} outputs are not the original model's.")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count != 1 else ''}"

@@ -22,9 +22,8 @@ from h4hc.ir.compilation import Options, frame_period
     "--subnet", metavar="ID", help="This candidate (its id or the beginning of it) instead of the best."
 )
 @click.option("-t", "--target", metavar="NAME", help="Which of the study's targets, if it has several.")
-@click.option(
-    "--effort", type=click.Choice(["fast", "balanced", "exact"]), default="balanced", show_default=True
-)
+@click.option("--effort", type=click.Choice(["fast", "balanced", "exact"]), default="balanced", show_default=True,
+              help="How long to search for its schedule.")  # fmt: skip
 @click.option("--frames", type=click.IntRange(1, 8), help="Frames in flight.  [default: the study's]")
 @click.option("--fps", type=click.FloatRange(0.001, 1e6), metavar="RATE",
               help="Begin a frame every 1/RATE seconds.  [default: the study's]")  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from h4hc.cli.layout import Column, Fit, echo, table, terminal_width
 from h4hc.cli.search_values import show as shown
 from h4hc.cli.search_values import title
 from h4hc.errors import OptionError
@@ -35,14 +36,9 @@ def show(study: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(result_json(reading), indent=2, sort_keys=True))
         return
-    from rich.console import Console
-
-    console = Console()
-    console.print(_about(reading))
-    if reading.generations:
-        console.print(_generations(reading))
-    for line in _errors(reading):
-        console.print(line, markup=False, highlight=False)
+    parts = [_about(reading), *([_generations(reading)] if reading.generations else []), *_errors(reading)]
+    for part in parts:
+        echo(part)
 
 
 @click.command(short_help="List the best subnets.")
@@ -80,21 +76,16 @@ def compare(studies: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([entry._asdict() for entry in compared], indent=2, sort_keys=True))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("study")
-    for head in ("engine", "seed", "evaluations", "feasible", "front", "hypervolume"):
-        table.add_column(head, justify="right")
-    for number in range(1, len(compared) + 1):
-        table.add_column(f"covers {number}", justify="right")
+    rows = []
     for number, entry in enumerate(compared, 1):
         click.echo(f"{number}: {entry.study}")
         row = (number, entry.engine, entry.seed, entry.evaluations, entry.feasible, entry.front)
         covers = ("" if share is None else f"{share:.0%}" for share in entry.covers)
-        table.add_row(*map(str, row), f"{entry.hypervolume:.4f}", *covers)
-    Console().print(table)
+        rows.append((*map(str, row), f"{entry.hypervolume:.4f}", *covers))
+    spare = [Column(name, spare=True) for name in ("seed", "evaluations", "feasible")]
+    covered = [Column(f"covers {number}") for number in range(1, len(compared) + 1)]
+    columns = [Column("study", Fit.TEXT), Column("engine", Fit.TEXT), *spare]
+    echo(table([*columns, Column("front"), Column("hypervolume"), *covered], rows, terminal_width()))
 
 
 def result_json(reading: Reading) -> dict[str, Any]:
@@ -132,29 +123,24 @@ def print_result(reading: Reading, reason: str) -> None:
 
 
 def _print_front(reading: Reading, front: Sequence[Evaluation], most: int = 1000) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     if not front:
         click.echo("No candidate meets all limits yet.")
         return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("subnet", no_wrap=True, min_width=16)
-    kind = front[0].score_kind
-    for measure in reading.objectives:
-        table.add_column(title(measure, kind), justify="right", no_wrap=True)
-    extra = _extra(reading)
-    for name in (*(("MACs", "CNN", "ViT") if _counted(front) else ()), *(f"on {device}" for device in extra)):
-        table.add_column(name, justify="right", no_wrap=True)
+    kind, extra = front[0].score_kind, _extra(reading)
+    facts = (*(("MACs", "CNN", "ViT") if _counted(front) else ()), *(f"on {device}" for device in extra))
     step = max(1, -(-len(front) // most))
-    for e in front[::step]:
-        table.add_row(
+    rows = [
+        (
             e.subnet,
             *(_cell(reading, e, index) for index in range(len(reading.objectives))),
             *(_facts(e) if _counted(front) else ()),
             *_shares(reading, e, extra),
         )
-    Console().print(table)
+        for e in front[::step]
+    ]
+    measures = [Column(title(measure, kind)) for measure in reading.objectives]
+    columns = [Column("subnet", Fit.TEXT), *measures, *(Column(name, spare=True) for name in facts)]
+    echo(table(columns, rows, terminal_width()))
     if step > 1:
         click.echo(f"One in {step} of {len(front)}; all of them: h4hc search front {reading.path}")
 
@@ -175,7 +161,7 @@ def _counted(front: Sequence[Evaluation]) -> bool:
 
 
 def _facts(e: Evaluation) -> tuple[str, ...]:
-    from h4hc.cli.summary import si
+    from h4hc.cli.units import si
 
     counts = (e.measures.get("cnn_blocks"), e.measures.get("transformers"))
     macs = e.measures.get("macs")
@@ -199,12 +185,8 @@ def _shares(reading: Reading, e: Evaluation, devices: Sequence[str]) -> list[str
     return [f"{placed[name]['macs'] / total:.0%}" for name in devices]
 
 
-def _about(reading: Reading) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
+def _about(reading: Reading) -> str:
+    """What the study is about: a name and a text on each line."""
     config, counts = reading.config, reading.counts()
     rows = {
         "space": config.space or config.supernet or reading.meta.get("score_name", ""),
@@ -217,11 +199,10 @@ def _about(reading: Reading) -> Any:
         "evaluations": ", ".join(f"{count} {status}" for status, count in counts.items()),
         "front": f"{len(reading.front())} subnets{', measured' if reading.settled else ''}",
         "costs": _provenance(reading),
-        "time": f"{reading.seconds:.0f} s in {len(reading.sessions)} runs",
+        "time": f"{reading.seconds:.0f} s in {len(reading.sessions)} run{'s' * (len(reading.sessions) != 1)}",
     }
-    for key, value in rows.items():
-        table.add_row(key, value)
-    return table
+    width = max(map(len, rows))
+    return "\n".join(f"{click.style(key.ljust(width), dim=True)}  {value}" for key, value in rows.items())
 
 
 def _provenance(reading: Reading) -> str:
@@ -236,21 +217,21 @@ def _provenance(reading: Reading) -> str:
     return ", ".join(f"{share / count:.0%} {kind}" for kind, share in sorted(shares.items())) or "none yet"
 
 
-def _generations(reading: Reading) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for head in ("generation", "evaluations", "feasible", "front", "hypervolume"):
-        table.add_column(head, justify="right")
-    rows = list(reading.generations)
-    step = max(1, -(-len(rows) // _LAST))
-    for row in rows[::-1][::step][::-1]:
-        share = row["feasible"] / max(1, row["evaluations"])
-        table.add_row(
-            str(row["number"]), str(row["evaluations"]), f"{share:.0%}", str(row["front"]),
+def _generations(reading: Reading) -> str:
+    every = list(reading.generations)
+    step = max(1, -(-len(every) // _LAST))
+    rows = [
+        (
+            str(row["number"]),
+            str(row["evaluations"]),
+            f"{row['feasible'] / max(1, row['evaluations']):.0%}",
+            str(row["front"]),
             f"{row['hypervolume']:.4f}",
-        )  # fmt: skip
-    return table
+        )
+        for row in every[::-1][::step][::-1]
+    ]
+    columns = map(Column, ("generation", "evaluations", "feasible", "front", "hypervolume"))
+    return table(list(columns), rows, terminal_width())
 
 
 def _errors(reading: Reading) -> list[str]:

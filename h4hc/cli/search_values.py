@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from h4hc.cli.summary import si, size
+from h4hc.cli.units import si, size
 
 if TYPE_CHECKING:
     from h4hc.search.study.measures import Measure
@@ -20,7 +20,7 @@ def show(measure: Measure, value: float | None) -> str:
         return size(int(value))
     if measure.dimension in _UNITS:
         return si(value, _UNITS[measure.dimension])
-    return f"{value:.4g}"
+    return f"{value:.4f}" if 0 <= value <= 1 else f"{value:.4g}"  # accuracies stand below each other
 
 
 def title(measure: Measure, score_kind: str) -> str:

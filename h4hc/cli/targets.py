@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from h4hc.cli.layout import Column, Fit, echo, paragraph, table, terminal_width
 from h4hc.errors import TargetError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.table import Table
-
+    from h4hc.backends.base import Backend
     from h4hc.ir.target import Target
 
 _MEMORY_UNITS = {
@@ -46,10 +47,8 @@ def list_targets(as_json: bool) -> None:
     if as_json:
         _print_json([{"name": t.name, "description": t.description, "devices": _names(t)} for t in targets])
         return
-    table = _table("", "target", "devices", "description")
-    for target in targets:
-        table.add_row(target.name, ", ".join(_names(target)), target.description)
-    _print(table)
+    rows = [(target.name, ", ".join(_names(target)), target.description) for target in targets]
+    _print("", {"target": Fit.TEXT, "devices": Fit.TEXT, "description": Fit.PROSE}, rows)
 
 
 @command.command()
@@ -78,33 +77,38 @@ def show(name: str, sources: bool, as_json: bool) -> None:
         return
     from h4hc.ir.quantity import format_quantity
 
-    click.echo(f"{target.name}: {target.description}")
+    echo(paragraph(f"{target.name}: {target.description}", terminal_width()))
     click.echo(f"inputs and outputs at {target.io}, hand-off {format_quantity(target.handoff, 'time')}")
-    table = _table(
-        "devices (peak at 8 bit x 8 bit)", "device", "preset", "memory", "weights", "TOPS", "TOPS/W"
-    )
+    _print_devices(target, backends)
+    _print_quantities("memories", target.memories, _MEMORY_UNITS)
+    if target.links:
+        _print_quantities("links", target.links, _LINK_UNITS)
+    if sources:
+        described = {f"{target.name}": target.sources}
+        described |= {memory.name: memory.sources for memory in target.memories}
+        described |= {link.name: link.sources for link in target.links}
+        described |= {name: backend.parameters.sources for name, backend in backends.items()}
+        rows = [(name, field, source) for name, each in described.items() for field, source in each.items()]
+        _print("sources", {"of": Fit.TEXT, "value": Fit.TEXT, "source": Fit.PROSE}, rows)
+
+
+def _print_devices(target: Target, backends: Mapping[str, Backend]) -> None:
+    from h4hc.ir.quantity import format_quantity
+
     areas = any(backend.area_mm2 for backend in backends.values())
-    for column in ("static", "resident", *(["mm2"] if areas else [])):
-        table.add_column(column, overflow="fold")
+    rows = []
     for device in target.devices:
         backend, peak = backends[device.name], backends[device.name].peak()
         capacity = format_quantity(backend.capacity_bytes, "bytes") if backend.capacity_bytes else "-"
         ends = (device.preset or device.kind, device.memory, device.weights or "-")
         static = format_quantity(backend.static_watts, "power")
         area = [f"{backend.area_mm2:.3g}" if backend.area_mm2 else "-"] if areas else []
-        table.add_row(
-            device.name, *ends, f"{peak.tops:.3g}", f"{peak.tops_per_watt:.3g}", static, capacity, *area
+        rows.append(
+            (device.name, *ends, f"{peak.tops:.3g}", f"{peak.tops_per_watt:.3g}", static, capacity, *area)
         )
-    _print(table)
-    _print(_quantities("memories", target.memories, _MEMORY_UNITS))
-    if target.links:
-        _print(_quantities("links", target.links, _LINK_UNITS))
-    if sources:
-        described = {f"{target.name}": target.sources}
-        described |= {memory.name: memory.sources for memory in target.memories}
-        described |= {link.name: link.sources for link in target.links}
-        described |= {name: backend.parameters.sources for name, backend in backends.items()}
-        _print(_source_table(described))
+    texts = dict.fromkeys(("device", "preset", "memory", "weights"), Fit.TEXT)
+    numbers = dict.fromkeys(("TOPS", "TOPS/W", "static", "resident", *(["mm2"] if areas else [])), Fit.NUMBER)
+    _print("devices (peak at 8 bit x 8 bit)", texts | numbers, rows)
 
 
 @command.command()
@@ -129,39 +133,27 @@ def _names(target: Target) -> list[str]:
     return [device.name for device in target.devices]
 
 
-def _quantities(title: str, items: tuple[Any, ...], units: dict[str, str]) -> Table:
+def _print_quantities(title: str, items: tuple[Any, ...], units: dict[str, str]) -> None:
     from h4hc.ir.quantity import format_quantity
 
     linked = hasattr(items[0], "memories")
-    table = _table(title, "name", "joins" if linked else "kind", *(key.replace("_", " ") for key in units))
-    for item in items:
-        what = " - ".join(item.memories) if linked else item.kind
-        table.add_row(item.name, what, *(format_quantity(getattr(item, k), u) for k, u in units.items()))
-    return table
+    rows = [
+        (
+            item.name,
+            " - ".join(item.memories) if linked else item.kind,
+            *(format_quantity(getattr(item, key), unit) for key, unit in units.items()),
+        )
+        for item in items
+    ]
+    texts = {"name": Fit.TEXT, "joins" if linked else "kind": Fit.TEXT}
+    _print(title, texts | {key.replace("_", " "): Fit.NUMBER for key in units}, rows)
 
 
-def _source_table(described: dict[str, dict[str, str]]) -> Table:
-    table = _table("sources", "of", "value", "source")
-    for name, sources in described.items():
-        for field, source in sources.items():
-            table.add_row(name, field, source)
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    Console(markup=False, highlight=False).print(table)
+def _print(title: str, columns: dict[str, Fit], rows: Sequence[Sequence[str]]) -> None:
+    """A table, below a line with its title if it has one."""
+    if title:
+        echo(f"\n{click.style(title, bold=True)}")
+    echo(table([Column(name, fit) for name, fit in columns.items()], rows, terminal_width()))
 
 
 def _print_json(value: object) -> None:

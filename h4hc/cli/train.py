@@ -50,14 +50,14 @@ _LINE_EVERY = 10.0  # seconds between lines of progress where there is no termin
     help="Processes that read samples.",
 )
 @click.option("--checkpoint-every", type=click.IntRange(1), metavar="STEPS",
-              help="Steps between checkpoints  [default: 30 s]")  # fmt: skip
+              help="Steps between checkpoints.  [default: 30 s]")  # fmt: skip
 @click.option(
     "--keep", type=click.IntRange(1), default=2, show_default=True, help="Checkpoints kept within a phase."
 )
 @click.option("--log-every", type=click.IntRange(1), default=1, show_default=True,
               help="Steps between lines of metrics.jsonl; only these compare gradients.")  # fmt: skip
 @click.option(
-    "--tensorboard/--no-tensorboard", default=None, help="Write for TensorBoard  [default: if installed]"
+    "--tensorboard/--no-tensorboard", default=None, help="Write for TensorBoard.  [default: if installed]"
 )
 @click.option("--recipes", "list_recipes", is_flag=True, help="List the shipped recipes and exit.")
 @click.option("--show", is_flag=True, help="Print the recipe, with all defaults, and exit.")

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from h4hc.verify import Report
 
-MARKS = {True: ("passed", "green"), False: ("FAILED", "bold red"), None: ("skipped", "yellow")}
+MARKS = {True: ("passed", "green"), False: ("FAILED", "red"), None: ("skipped", "yellow")}
 
 
 @click.command(short_help="Check a bundle independently of the compiler.")
@@ -74,19 +74,13 @@ def command(
 
 
 def _print_table(report: Report) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from h4hc.cli.layout import Column, Fit, echo, table, terminal_width
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("check", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("facts", justify="right", no_wrap=True)
-    table.add_column("what holds, or why not", overflow="fold")
+    rows = []
     for check in report.checks:
-        mark, style = MARKS[check.passed]
-        text = Text(check.name)
-        if check.detail:
-            text.append(f": {check.detail}", style="" if check.passed else style.removeprefix("bold "))
-        table.add_row(check.code, Text(mark, style=style), f"{check.count}", text)
-    Console().print(table)
+        mark, colour = MARKS[check.passed]
+        text = f"{check.name}: {check.detail}" if check.detail else check.name
+        bold = check.passed is False
+        rows.append((check.code, click.style(mark, fg=colour, bold=bold), str(check.count), text))
+    columns = [Column("check", Fit.TEXT), Column("", Fit.TEXT), Column("facts")]
+    echo(table([*columns, Column("what holds, or why not", Fit.PROSE)], rows, terminal_width()))

@@ -6,19 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from h4hc.errors import InfeasibleError
-from h4hc.ir.claim import Claim
-from h4hc.ir.cost import CostModel, CostTable
-from h4hc.ir.graph import Graph
-from h4hc.ir.placement import Placement
-from h4hc.ir.prefetching import Prefetching
-from h4hc.ir.schedule import TICK_SECONDS, Schedule
-from h4hc.ir.splitting import Splitting
-from h4hc.ir.system import Simulated
-from h4hc.ir.target import Target
+from h4hc.ir.schedule import TICK_SECONDS
 
-if TYPE_CHECKING:
+if (
+    TYPE_CHECKING
+):  # what only annotations name: the command line needs the options for its help, without pydantic
     from onnx import ModelProto
+
+    from h4hc.errors import InfeasibleError
+    from h4hc.ir.claim import Claim
+    from h4hc.ir.cost import CostModel, CostTable
+    from h4hc.ir.graph import Graph
+    from h4hc.ir.placement import Placement
+    from h4hc.ir.prefetching import Prefetching
+    from h4hc.ir.schedule import Schedule
+    from h4hc.ir.splitting import Splitting
+    from h4hc.ir.system import Simulated
+    from h4hc.ir.target import Target
 
 
 OBJECTIVES = ("latency", "energy", "edp", "throughput")
@@ -107,6 +111,10 @@ class Options:
     def period_ticks(self) -> int:
         """The fixed frame period in whole ticks; 0: there is none."""
         return round(self.interval_seconds / TICK_SECONDS) if self.interval_seconds else 0
+
+    def spacing(self, alone: int) -> int:
+        """Ticks from frame to frame, for which static power is charged: the fixed period, else those of frames `alone`."""
+        return self.period_ticks or alone
 
     def excess(self, latency: float) -> float:
         """Ticks by which a latency in ticks exceeds the budget."""

@@ -18,7 +18,8 @@ from h4hc.bundle.document import build_document
 from h4hc.bundle.report import operator_anchors, render_report, script_json
 from h4hc.bundle.timing import replay
 from h4hc.cli import main
-from h4hc.cli.summary import si, size, summary_json
+from h4hc.cli.summary import summary_json
+from h4hc.cli.units import si, size
 from h4hc.ir.compilation import Baseline, Compilation, Options
 from tests.bundle.bundle_builder import EXAMPLE_DEVICES, by_name, compile_by_hand, example_model, written
 

@@ -20,7 +20,7 @@ from h4hc.bundle.texts import RecordTexts
 from h4hc.bundle.timing import replay
 from h4hc.cli import main
 from h4hc.cli.explanation import explain_operator, subject_of_model
-from h4hc.cli.summary import size
+from h4hc.cli.units import size
 from h4hc.ir.compilation import Options
 from h4hc.ir.workload import Conv, Elementwise, Kernel, MatMul
 from tests.models import EXAMPLE
@@ -96,8 +96,12 @@ def test_refusals_are_told(net: Path) -> None:
     assert "refused: " in run("explain", net, "--op", "pool").output
 
 
-def test_text_says_what_json_says(net: Path) -> None:
-    text = run("explain", net, "--op", "body/conv", "--device", "npu").output
+@pytest.mark.parametrize("columns", [50, 80, 300])
+def test_text_says_what_json_says(net: Path, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    printed = run("explain", net, "--op", "body/conv", "--device", "npu").output
+    assert all(len(line) <= max(columns, 66) for line in printed.splitlines())  # bars are as long as they are
+    text = " ".join(printed.split())
     found = explained(net, "--op", "body/conv", "--device", "npu")["devices"]
     assert list(found) == ["npu"]
     cost, fetched = found["npu"]["modes"][""], found["npu"]["modes"]["prefetch"]["fetch"]
