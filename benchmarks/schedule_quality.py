@@ -1,7 +1,7 @@
 """How good schedules are: heuristics against proved optima, bounds and long searches, over models, targets and objectives.
 
     python benchmarks/schedule_quality.py [--tables operators,tiles,warm,bounds] [--models a,b] [--targets a,b]
-        [--objectives latency,energy,edp] [--seconds 10] [--markdown]
+        [--objectives latency,energy,edp] [--seconds 10] [--parents first|other] [--markdown]
 
 - `operators`: one tile per operator, latency. The optimum (or a bound) that exact effort proves, and fast effort restricted
   in the same way, both without a limit on the memory of activations.
@@ -9,6 +9,7 @@
   `--seconds` in all; none of them with split operators or fetched weights. Then that against a lower bound; and balanced
   effort with splitting and fetching, as it is by default.
 - `warm`: latency of subnets that differ little from a parent, from cold and from the parent's placement, against such searches.
+  `--parents other`: of children of five other parents, 60 in all, which warm starts were not adjusted to.
 - `bounds`: the linear program of times and work against the longest path of least times and the busiest resource.
 
 Without `--targets` the first table has five targets, the others three. Times are CPU seconds with an empty cache: of the pass
@@ -146,6 +147,7 @@ def main() -> int:
     parser.add_argument("--targets", default="")
     parser.add_argument("--objectives", default=",".join(OBJECTIVES[:3]))
     parser.add_argument("--seconds", type=float, default=10.0, help="of CPU time, of the long searches")
+    parser.add_argument("--parents", choices=("first", "other"), default="first", help="of the table warm")
     parser.add_argument("--markdown", action="store_true")
     arguments = parser.parse_args()
     tables = arguments.tables.split(",")
@@ -164,7 +166,8 @@ def main() -> int:
     for objective in arguments.objectives.split(",") if "tiles" in tables else ():
         tile_table(two, models, objective, arguments.seconds, arguments.markdown)
     if "warm" in tables:
-        warm_table(two, arguments.seconds, arguments.markdown)
+        families = other_families() if arguments.parents == "other" else first_families()
+        warm_table(two, families, arguments.seconds, arguments.markdown)
     if "bounds" in tables:
         bound_table(two, models, arguments.markdown)
     return 0
@@ -281,12 +284,14 @@ def tile_table(
     print(f"{objective}: balanced is worse than fast in {worse} of {len(ratios)} cases")
 
 
-def warm_table(compilers: dict[str, h4hc.Compiler], seconds: float, markdown: bool) -> None:
+def warm_table(
+    compilers: dict[str, h4hc.Compiler], families: dict[str, list[Loaded]], seconds: float, markdown: bool
+) -> None:
     """Subnets from cold and from the placement of a parent, which a longer search found."""
     heads = ["subnets of", "target", "operators", "cold", "worst", "warm", "worst"]
     table, warm = [], list[float]()
     fast = h4hc.Options(effort="fast", baselines=False)
-    for family, (first, *children) in {"the example": mutants(), SPACE: subnets()}.items():
+    for family, (first, *children) in families.items():
         for target, compiler in compilers.items():
             parent, _ = finished(compiler, first, "latency", "fast", evaluations=PARENT)
             ratios, sizes = list[tuple[float, float]](), []
@@ -309,6 +314,16 @@ def warm_table(compilers: dict[str, h4hc.Compiler], seconds: float, markdown: bo
     tiled_summary(warm, "from a parent's placement against the best known", 1.03)
 
 
+def first_families() -> dict[str, list[Loaded]]:
+    """Parents with their children."""
+    return {"the example": mutants(), SPACE: subnets()}
+
+
+def other_families() -> dict[str, list[Loaded]]:
+    """Random subnets with their children."""
+    return {f"{SPACE} {seed}": subnets(seed=seed) for seed in range(1, 6)}
+
+
 def mutants(count: int = 8) -> list[Loaded]:
     """The example, and the example with a few layers changed."""
     depths = ((2, 2), (3, 2), (2, 1), (2, 3))
@@ -316,9 +331,9 @@ def mutants(count: int = 8) -> list[Loaded]:
     return [Loaded(Source(f"mutant {i}", "", ""), normalise(model)) for i, model in enumerate(models)]
 
 
-def subnets(count: int = 4) -> list[Loaded]:
+def subnets(count: int = 4, seed: int = 0) -> list[Loaded]:
     """A random subnet, and subnets with one gene in ten changed."""
-    space, rng = load_space(SPACE), np.random.default_rng(0)
+    space, rng = load_space(SPACE), np.random.default_rng(seed)
     first = space.sample(rng)
     family = [first, *(space.mutate(first, rng, 0.1) for _ in range(count))]
     return [Loaded(Source(f"subnet {i}", "", ""), emit(space, subnet)) for i, subnet in enumerate(family)]

@@ -7,6 +7,7 @@ never gets worse by them.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
@@ -41,6 +42,50 @@ def without_copies(system: System) -> System:
         values = data[name]
         data[name] = [values[m] for m in single]
     return replace(system, data=data)
+
+
+def has_copies(system: System) -> bool:
+    """Whether some mode is a copy of another."""
+    return system.single != tuple(range(len(system.single)))
+
+
+def of_single_modes(system: System) -> System:
+    """`system` without the modes that are copies: the problem of a target that does not offer them."""
+    data = dict(system.data)
+    kept = [m for m, single in enumerate(system.single) if m == single]
+    for name in (*_ARRAYS, "mode_device"):
+        data[name] = [data[name][m] for m in kept]
+    starts = data["mode_ptr"]
+    data["mode_ptr"] = [bisect_left(kept, start) for start in starts]
+    costs = tuple([
+        tuple([cost for m, cost in enumerate(offered, start) if system.single[m] == m])
+        for start, offered in zip(starts, system.mode_costs, strict=False)
+    ])  # fmt: skip
+    return replace(system, data=data, mode_costs=costs, single=tuple(range(len(kept))))
+
+
+def singled(system: System, modes: Sequence[int]) -> list[int]:
+    """`modes` with every copy replaced by what it copies."""
+    single = system.single
+    return [single[first + mode] - first for first, mode in zip(system.data["mode_ptr"], modes, strict=False)]
+
+
+def among_copies(system: System, modes: Sequence[int]) -> list[int]:
+    """The numbers in `system` of `modes` in the system of its single modes."""
+    return [singles[mode] for mode, singles in zip(modes, _singles(system), strict=True)]
+
+
+def of_copies(system: System, modes: Sequence[int]) -> list[int]:
+    """The numbers in the system of its single modes of what `modes` of `system` copy, or are."""
+    return [kept.index(mode) for mode, kept in zip(singled(system, modes), _singles(system), strict=True)]
+
+
+def _singles(system: System) -> list[list[int]]:
+    """By operator the numbers of its modes that are no copies."""
+    return [
+        [m - start for m in range(start, end) if system.single[m] == m]
+        for start, end in pairwise(system.data["mode_ptr"])
+    ]
 
 
 def offers_choice(system: System) -> bool:

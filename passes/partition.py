@@ -11,10 +11,10 @@ Rules:
    fewer operators there are, so the result does not depend on the speed of the machine.
 3. A buffer larger than its memory, or one that does not fit beside the others, lives in the backing memory,
    and the operators that touch it pay for that.
-4. Where a device offers several modes, a first search knows no copies of weights and changes no operator's mode on its
-   device. A second one starts from its result and from minimum cuts that know all modes; room that is left goes to copies
-   and other larger modes. It never ends worse than the first. Fast effort has the second one alone, which then
-   starts from the first one's best seed as well.
+4. Where a device copies weights, higher efforts first search as if it did not, and then set out from that result and from
+   minimum cuts that know all modes; so the result is never worse than on the same target without copies. Room that is
+   left goes to copies and other larger modes. Fast effort has the second search alone, which then starts from the first
+   one's best seed as well.
 5. The result is never worse than the best single-accelerator schedule. With `Options.baselines` those are searched on
    the target without the other accelerators, exactly as they are if that is the target (with half of the budget:
    there is less to choose), and are among the seeds; else only their seeds are.
@@ -23,12 +23,14 @@ Rules:
    are passed on, because only the pipeline knows whether the frames in flight fit the memories.
 7. With a parent, the search sets out from its placement (h4hc.passes.inherit) and from nothing else, with a sixth of
    the budget.
-8. Higher efforts keep what fast effort finds, if they find nothing better.
+8. Higher efforts set out from what fast effort finds, among others, and keep it if they find nothing better. Their last
+   local search sets out from the best plan found (h4hc.passes.thorough).
 9. Exact effort goes on from there (h4hc.passes.exact.effort) and adds `Compilation.claims`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from h4hc.errors import InfeasibleError
@@ -37,9 +39,10 @@ from h4hc.ir.compilation import Alternative, Baseline, Compilation
 from h4hc.ir.schedule import TICK_SECONDS
 from h4hc.ir.system import System
 from h4hc.passes.core import Problem
-from h4hc.passes.plans import Plan, simulate, to_placement
+from h4hc.passes.plans import Plan, Score, simulate, to_placement
 from h4hc.passes.search import Searcher
 from h4hc.passes.seeds import INTERVAL
+from h4hc.passes.thorough import with_copies
 
 _ALONE_SHARE = 2  # of the evaluations: there is less to choose on one accelerator
 _ALTERNATIVES = {"fast": 2, "balanced": 4, "exact": 6}
@@ -56,8 +59,10 @@ class Partition:
     def run(self, compilation: Compilation) -> Compilation:
         """Provide `placement`, its simulation, `baselines`, `claims` and `alternatives`."""
         searcher = Searcher(compilation)
-        plan, alone = choose_plan(searcher)
-        plan = min([plan, *_quickly(searcher)], key=lambda plan: plan.score)
+        quick = _quickly(searcher)
+        plan, alone = choose_plan(searcher, quick if searcher.thorough else [])
+        plan = _best([plan, *quick])
+        single = plan.single and with_copies(plan.single, searcher)
         claims: tuple[Claim, ...] = ()
         if compilation.options.effort == "exact":
             from h4hc.passes.exact.effort import improve
@@ -71,7 +76,7 @@ class Partition:
             claims=claims,
             alternatives=_alternatives(searcher, plan),
             parent=None,
-            rivals=_rivals(compilation, alone),
+            rivals=_rivals(compilation, alone | ({"single": single} if single else {})),
         )
 
 
@@ -80,11 +85,18 @@ def _quickly(searcher: Searcher) -> list[Plan]:
     options = searcher.compilation.options
     if options.effort == "fast" or searcher.objective == INTERVAL or searcher.compilation.parent:
         return []
-    quick = Searcher(replace(searcher.compilation, options=replace(options, effort="fast")))
+    compilation = replace(searcher.compilation, options=replace(options, effort="fast"))
+    plan = _found(Searcher(compilation))
+    single = _found(Searcher(compilation, copies=False)) if searcher.single else None
+    plans = [plan, single and with_copies(single, searcher)]
+    return [replace(plan, single=single) for plan in plans if plan]
+
+
+def _found(searcher: Searcher) -> Plan | None:
     try:
-        return [choose_plan(quick)[0]]
-    except InfeasibleError:  # more thorough searches did find something
-        return []
+        return choose_plan(searcher)[0]
+    except InfeasibleError:  # more thorough searches may find something
+        return None
 
 
 def _baseline(compilation: Compilation, name: str, plan: Plan) -> Baseline:
@@ -99,14 +111,24 @@ def _baseline(compilation: Compilation, name: str, plan: Plan) -> Baseline:
     return Baseline(name, latency * TICK_SECONDS, (energy + static) * 1e-12, interval * TICK_SECONDS)
 
 
-def _rivals(compilation: Compilation, alone: dict[str, Plan]) -> tuple[tuple[str, Compilation], ...]:
-    """What each accelerator achieves alone: fetching weights may help it more."""
+def _best(plans: Sequence[Plan]) -> Plan:
+    """The best of `plans`, with the best that was found without copies of weights."""
+    best, singles = min(plans, key=_score), [plan.single for plan in plans if plan.single]
+    return replace(best, single=min(singles, key=_score)) if singles else best
+
+
+def _score(plan: Plan) -> Score:
+    return plan.score
+
+
+def _rivals(compilation: Compilation, others: dict[str, Plan]) -> tuple[tuple[str, Compilation], ...]:
+    """What each accelerator achieves alone, and what there is without copies of weights: fetching weights may help it more."""
     options = compilation.options
     if not options.fetches or (options.window > 1 and not options.period_ticks):
         return ()
     return tuple(
         (name, replace(compilation, placement=to_placement(plan), simulated=simulate(plan), parent=None))
-        for name, plan in alone.items()
+        for name, plan in others.items()
     )
 
 
@@ -125,8 +147,8 @@ def _alternatives(searcher: Searcher, best: Plan) -> tuple[Alternative, ...]:
     return tuple([Alternative(to_placement(plan), simulate(plan)) for plan in kept])
 
 
-def choose_plan(searcher: Searcher) -> tuple[Plan, dict[str, Plan]]:
-    """The best plan on all devices, and that of each accelerator alone."""
+def choose_plan(searcher: Searcher, known: Sequence[Plan] = ()) -> tuple[Plan, dict[str, Plan]]:
+    """The best plan on all devices, and that of each accelerator alone. `known`: further plans to set out from."""
     compilation = searcher.compilation
     target = compilation.target
     accelerators = [device.name for device in target.devices if device.kind != "host"]
@@ -146,13 +168,13 @@ def choose_plan(searcher: Searcher) -> tuple[Plan, dict[str, Plan]]:
     if len(accelerators) != 1 or not alone:
         try:
             best = searcher.follow(compilation.parent) if compilation.parent else None
-            best = best or searcher.search(everyone, list(alone.values()), searcher.evaluations)
+            best = best or searcher.search(everyone, [*alone.values(), *known], searcher.evaluations)
         except InfeasibleError as error:
             failure = error
     candidates = [plan for plan in (best, *alone.values()) if plan is not None]
     if not candidates:
         raise failure or _no_device_set(compilation)
-    return min(candidates, key=lambda plan: plan.score), alone
+    return _best(candidates), alone
 
 
 def _alone(searcher: Searcher, accelerator: str) -> Plan | None:
@@ -161,7 +183,7 @@ def _alone(searcher: Searcher, accelerator: str) -> Plan | None:
     target = compilation.target.restrict([accelerator, *compilation.target.hosts])
     if target is compilation.target:
         return searcher.search(searcher.mask_of(accelerator), [], searcher.evaluations // _ALONE_SHARE)
-    other = Searcher(replace(compilation, target=target), whole=searcher.whole)
+    other = Searcher(replace(compilation, target=target), whole=searcher.whole, copies=searcher.copies)
     plan = other.search(other.mask_of(accelerator), [], other.evaluations // _ALONE_SHARE)
     if plan is None:
         return None
@@ -181,7 +203,8 @@ def lifted(plan: Plan, searcher: Searcher) -> Plan:
         there = base.data["mode_device"][whole : base.data["mode_ptr"][v + 1]]
         modes.append(there.index(base.devices.index(small.devices[device])) + nth)
     order = _order_in(plan, base)
-    same = replace(plan, system=system, modes=tuple(modes), order=order, trace=None)
+    single = lifted(plan.single, searcher.single) if plan.single and searcher.single else None
+    same = replace(plan, system=system, modes=tuple(modes), order=order, trace=None, single=single)
     return searcher.rescored(same)
 
 

@@ -15,7 +15,8 @@ Score = tuple[float, float, float]
 class Plan:
     """A placement in the indices of `system`, and its score; `order` if it is not the list scheduler's.
 
-    `trace`: of its schedule, where that was asked for already.
+    `trace`: of its schedule, where that was asked for already. `single`: what was found without copies of weights, as if the
+    target did not offer them.
     """
 
     system: System
@@ -25,6 +26,7 @@ class Plan:
     spilled: frozenset[tuple[str, str]]
     order: tuple[int, ...] | None = None
     trace: Trace | None = None
+    single: Plan | None = None
 
 
 def to_placement(plan: Plan) -> Placement:

@@ -10,8 +10,8 @@ Rules:
    it; then single operators change, and runs of them, as long as the objective improves (a number of schedules by effort).
 3. A fetch takes its memory's port for itself (h4hc.passes.core.fetching), and room from its start to the end of its
    operator. If the memories turn out too small, it begins as late as nothing is delayed; then less room is given to weights.
-4. Kept is what scores better. So that two accelerators are never worse than one, what each achieves alone, and the
-   model without split operators, is improved in the same way, and the best wins.
+4. Kept is what scores better. So that more choice is never worse, what each accelerator achieves alone, what there is without
+   copies of weights, and the model without split operators are improved in the same way, and the best wins.
 5. Not at fast effort: the search for a plan takes longer than all the rest of it.
 6. With several frames in flight, in the cyclic order that there is (h4hc.passes.steady); the same placement with one frame
    in flight is tried, too, because fetches may make that the faster one.
@@ -73,7 +73,7 @@ class Prefetch:
     def _alone(self, compilation: Compilation) -> Iterator[Compilation]:
         """The placement with one frame in flight and weights fetched; nothing if that is too slow for the frame rate."""
         schedule, simulated = make_schedule(compilation), compilation.simulated
-        interval = compilation.options.period_ticks or schedule.latency
+        interval = compilation.options.spacing(schedule.latency)
         static = round(simulated.static_power * interval) if simulated else 0
         schedule = replace(schedule, initiation_interval=interval, static_energy=static)
         found = self._improved(replace(compilation, schedule=schedule))

@@ -16,8 +16,9 @@ from h4hc.ir.compilation import OBJECTIVES, Compilation
 from h4hc.ir.system import System
 from h4hc.passes.avoid import moved_away
 from h4hc.passes.capacity import repair_capacity, resident_bytes
-from h4hc.passes.copies import fill, offers_choice, without_copies
+from h4hc.passes.copies import fill, has_copies, of_single_modes, offers_choice, singled, without_copies
 from h4hc.passes.core import Problem
+from h4hc.passes.factors import of_factors
 from h4hc.passes.inherit import inherited, inherited_spills
 from h4hc.passes.memory import overflowing, oversized
 from h4hc.passes.plans import Plan, Score
@@ -26,6 +27,7 @@ from h4hc.passes.room import with_room
 from h4hc.passes.roomy import minding_room
 from h4hc.passes.seeds import EDP, ENERGY, INTERVAL, LATENCY, LOAD, Seeder, distinct, thrifty
 from h4hc.passes.squeeze import alternatives, shortage
+from h4hc.passes.thorough import thorough
 
 EVALUATIONS = {"fast": 360, "balanced": 400, "exact": 400}
 _TILE_SEEDS = (1, 4, 8)
@@ -38,11 +40,8 @@ _STARTS = {"fast": 1, "balanced": 2, "exact": 2}  # seeds from which the search 
 _FILLS = 8  # placements with operators in larger modes that are tried
 _WARM_SHARE = 6  # of the evaluations, from a parent's placement
 _SPILL_ROUNDS = {"fast": 1, "balanced": 3, "exact": 3}
+_FRESH = 10  # added to the numbers of local searches that draw other moves
 _SEED = 0x9E3779B97F4A7C15
-_FACTORS = {
-    EDP: (LATENCY, ENERGY),
-    INTERVAL: (LATENCY, LOAD),
-}  # objectives whose plans lie close to those of another
 
 Start = tuple[Score, list[int], list[int]]  # score, tiles, modes
 
@@ -53,8 +52,8 @@ class Searcher:
     `system` is the problem with the buffers of `spilled` in backing memory, `base` the one with none there.
     """
 
-    def __init__(self, compilation: Compilation, *, whole: bool = False) -> None:
-        """`whole`: operators run in one tile each, and the memory of activations has no limit."""
+    def __init__(self, compilation: Compilation, *, whole: bool = False, copies: bool = True) -> None:
+        """`whole`: operators run in one tile each, and the memory of activations has no limit. `copies`: weights may be copied."""
         options = compilation.options
         self.compilation = compilation
         self.frames = options.window
@@ -63,7 +62,8 @@ class Searcher:
             self.objective = LATENCY
         self.budget = options.budget_ticks
         self.whole = whole
-        self.base = build_system(compilation)
+        self.copies, base = copies, build_system(compilation)
+        self.base = base if copies else of_single_modes(base)
         operators = self.base.data["operators"]
         if whole:
             self.base = replace(self.base, data={**self.base.data, "rows": [1] * operators})
@@ -73,6 +73,8 @@ class Searcher:
         if options.evaluations is not None:
             self.evaluations = options.evaluations
         self.found: list[Plan] = []  # every plan that a search ended with
+        # the throughput has more searches of its own (h4hc.passes.tuned)
+        self.thorough = options.effort != "fast" and options.objective != "throughput"
         self.seeded = True  # whether searches set out from more than the plans that are known
         self._spill(oversized(self.base, compilation.target))
 
@@ -84,7 +86,7 @@ class Searcher:
 
     def _spill(self, spilled: frozenset[tuple[str, str]]) -> None:
         self.spilled = spilled
-        for name in ("whole_system", "with_copies", "system", "problem"):  # made when they are asked for
+        for name in ("whole_system", "with_copies", "single", "system", "problem"):  # made when asked for
             vars(self).pop(name, None)
 
     @cached_property
@@ -95,11 +97,21 @@ class Searcher:
     @cached_property
     def with_copies(self) -> Searcher | None:
         """A searcher that knows copies of weights, where there are any."""
-        if not offers_choice(self.whole_system):
+        if not (has_copies(self.base) if self.thorough else offers_choice(self.whole_system)):
             return None
         other = copy(self)
         vars(other).update(system=self.whole_system, with_copies=None)
         vars(other).pop("problem", None)
+        return other
+
+    @cached_property
+    def single(self) -> Searcher | None:
+        """A searcher as if the target did not copy weights; None if it does not, or if it does not matter."""
+        if not self.thorough or not has_copies(self.base):
+            return None
+        other = copy(self)
+        other.base, other.copies = of_single_modes(self.base), False
+        other._spill(self.spilled)
         return other
 
     @cached_property
@@ -140,14 +152,20 @@ class Searcher:
         return self.system.device_mask([accelerator, *self.compilation.target.hosts])
 
     def search(self, mask: int, warm: list[Plan], evaluations: int) -> Plan | None:
-        """The best plan found on the devices of `mask`; None if some operator runs on none of them.
+        """The best plan found on the devices of `mask`; None if some operator runs on none of them."""
+        if self.thorough:
+            return thorough(self, mask, warm, evaluations)
+        return self.searched(mask, warm, evaluations, evaluations)
+
+    def searched(self, mask: int, warm: list[Plan], evaluations: int, share: int) -> Plan | None:
+        """The best plan found in one system and those where more is spilled. `share`: evaluations for each start of a race.
 
         What a plan spills is not known before it is there: as long as that helps, the search goes on with those buffers
         spilled from the start.
         """
         effort = self.compilation.options.effort
-        parts = [self.rescored(p) for p in self._of_factors(mask, warm, evaluations)]
-        plan = self._search(mask, [*warm, *parts], evaluations)
+        parts = [self.rescored(p) for p in of_factors(self, mask, warm, share)]
+        plan = self.raced(mask, [*warm, *parts], share)
         self.found += [*([plan] if plan else []), *parts]
         plan = min([*([plan] if plan else []), *parts], key=lambda plan: plan.score, default=None)
         if plan is None:
@@ -156,7 +174,7 @@ class Searcher:
         for _ in range(_SPILL_ROUNDS[effort]):
             if plan.spilled == self.spilled:
                 break
-            again = self.spilling(plan.spilled)._search(mask, [plan], evaluations // 2)
+            again = self.spilling(plan.spilled).raced(mask, [plan], evaluations // 2)
             if again is None or again.score >= plan.score:
                 break
             plan = again
@@ -183,8 +201,8 @@ class Searcher:
         near, share = start.near_changes, self.evaluations // _WARM_SHARE
         focus = near if 2 * len(near) < len(modes) else []
         everyone = (1 << len(self.base.devices)) - 1
-        changed = searcher._climb(modes, plan.tiles, share, everyone, focus=focus)
-        _, tiles, modes = searcher._filled(searcher._known(*changed))
+        changed = searcher.climb(modes, plan.tiles, share, everyone, focus=focus)
+        _, tiles, modes = searcher.filled(searcher.known(*changed))
         if (tuple(modes), tuple(tiles)) != (plan.modes, plan.tiles):
             with suppress(InfeasibleError):  # what `plan` holds fits
                 plan = min(plan, searcher.fit_memory(tuple(modes), tuple(tiles)), key=lambda plan: plan.score)
@@ -197,61 +215,46 @@ class Searcher:
         vars(other).pop("problem", None)
         return other
 
-    def _of_factors(self, mask: int, warm: list[Plan], evaluations: int) -> list[Plan]:
-        """For objectives that lie between others, plans for those."""
-        plans: list[Plan] = []
-        factors = [(objective, self.frames) for objective in _FACTORS.get(self.objective, ())]
-        if self.objective == INTERVAL and self.frames > 2:  # fewer frames fit more memories
-            factors.append((INTERVAL, 2))
-        for objective, frames in factors:
-            other = copy(self)
-            other.objective, other.frames = objective, frames
-            if other.with_copies:
-                other.with_copies = copy(other.with_copies)
-                other.with_copies.objective, other.with_copies.frames = objective, frames
-            known = [*warm, *plans] if objective == INTERVAL else warm
-            found = other._search(mask, known, evaluations)
-            plans += [] if found is None else [found]
-        return plans
-
     def rescored(self, plan: Plan) -> Plan:
         """`plan` with its score by this search's objective."""
         return replace(plan, score=self.score(plan.modes, plan.tiles, Problem(plan.system.data), plan.order))
 
-    def _search(self, mask: int, warm: list[Plan], evaluations: int) -> Plan | None:
+    def raced(self, mask: int, warm: list[Plan], evaluations: int) -> Plan | None:
         """The best of a race of starts; with copies, if there are any, never worse than without."""
-        field = self._starts(mask, [self._known(self._without_copies(p.modes), p.tiles) for p in warm])
+        field = self.starts(mask, [self.known(self._without_copies(p.modes), p.tiles) for p in warm])
         if not field:
             return None
         effort, full = self.compilation.options.effort, self.full
         if full is self:
-            return self._fitted(self._raced(field, evaluations, mask))
-        given = full._starts(mask, [full._known(p.modes, p.tiles) for p in warm])
+            return self.fitted(self.race(field, evaluations, mask))
+        given = full.starts(mask, [full.known(p.modes, p.tiles) for p in warm])
         if effort == "fast":
-            start = full._raced([*given, self._single(field[0])], evaluations, mask)
+            start = full.race([*given, self._single(field[0])], evaluations, mask)
             try:
-                return full._fitted(full._filled(start))
+                return full.fitted(full.filled(start))
             except InfeasibleError:  # without copies, other weights may lie in memory
-                return self._fitted(self._known(self._without_copies(start[2]), start[1]))
-        plain = self._single(self._raced(field, evaluations, mask))
-        plan = self._fitted(plain)
+                return self.fitted(self.known(self._without_copies(start[2]), start[1]))
+        plain = self._single(self.race(field, evaluations, mask))
+        plan = self.fitted(plain)
         try:
-            found = full._fitted(full._filled(full._raced([*given, plain], evaluations, mask)))
+            found = full.fitted(full.filled(full.race([*given, plain], evaluations, mask)))
         except InfeasibleError:  # its activations fit no memory; those of `plan` do
             return plan
         return min(plan, found, key=lambda plan: plan.score)
 
-    def _known(self, modes: Sequence[int], tiles: Sequence[int]) -> Start:
+    def known(self, modes: Sequence[int], tiles: Sequence[int]) -> Start:
+        """A placement with its score."""
         return self.score(modes, tiles), list(tiles), list(modes)
 
     def _single(self, start: Start) -> Start:
         """`start` with single modes in place of copies, which have the same costs here."""
         return start[0], start[1], self._without_copies(start[2])
 
-    def _fitted(self, start: Start) -> Plan:
+    def fitted(self, start: Start) -> Plan:
+        """The plan of a placement, with what the memories do not hold spilled."""
         return self.fit_memory(tuple(start[2]), tuple(start[1]))
 
-    def _starts(self, mask: int, known: list[Start]) -> list[Start]:
+    def starts(self, mask: int, known: list[Start]) -> list[Start]:
         """The best placements to set out from, seeds and `known` ones, with operators offloaded."""
         modes, count = self._seeds(mask) if self.seeded else [], _STARTS[self.compilation.options.effort]
         groups = [modes] if count == 1 else [[seed] for seed in modes]
@@ -259,9 +262,10 @@ class Searcher:
         starts = sorted(seeds + known)[:count]
         if self.objective == INTERVAL and seeds and known:  # what is good at once, and what is balanced
             starts = [min(known), min(seeds)]
-        return [self._offloaded(*start, mask) for start in starts]
+        finest, rated = self.tilings[-1], self.rated
+        return [self.problem.offload(*start, mask, finest, *rated) for start in starts]
 
-    def _raced(self, field: list[Start], evaluations: int, mask: int) -> Start:
+    def race(self, field: list[Start], evaluations: int, mask: int) -> Start:
         """The best result of local searches from the starts of `field`, which share the evaluations.
 
         In each round all have an equal share; then the worse half is given up. For the throughput there is one round.
@@ -272,16 +276,13 @@ class Searcher:
         rounds = 1 if throughput else (len(field) - 1).bit_length() + 1
         for number in range(rounds):
             share = evaluations // rounds // len(field)
-            found = [self._climb(modes, tiles, share, mask, number) for _, tiles, modes in field]
-            field = sorted([self._known(*start) for start in found])
+            draws = number + _FRESH if self.thorough else number  # fast effort's result is a start
+            found = [self.climb(modes, tiles, share, mask, draws) for _, tiles, modes in field]
+            field = sorted([self.known(*start) for start in found])
             field = field[: -(-len(field) // 2)]
         return field[0]
 
-    def _offloaded(self, score: Score, tiles: list[int], modes: list[int], mask: int) -> Start:
-        """The better of a placement and ones that put all operators on a device that it slows down by little."""
-        return self.problem.offload(score, tiles, modes, mask, self.tilings[-1], *self.rated)
-
-    def _filled(self, start: Start) -> Start:
+    def filled(self, start: Start) -> Start:
         """`start`, or better: with larger and faster modes in the room that it leaves."""
         score, tiles, modes = start
         limits = self.system.data["dev_capacity"]
@@ -298,10 +299,7 @@ class Searcher:
         return rate(found), tiles, found
 
     def _without_copies(self, modes: Sequence[int]) -> list[int]:
-        if self.full is self:
-            return list(modes)
-        pointers, single = self.system.data["mode_ptr"], self.system.single
-        return [single[pointers[v] + mode] - pointers[v] for v, mode in enumerate(modes)]
+        return list(modes) if self.full is self else singled(self.system, modes)
 
     def score(
         self,
@@ -317,7 +315,7 @@ class Searcher:
             problem.score(modes, tiles, self.objective, self.budget, order, frames) for frames in counts
         )
 
-    def _climb(
+    def climb(
         self,
         modes: Sequence[int],
         tiles: Sequence[int],

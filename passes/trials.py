@@ -162,7 +162,7 @@ def rated(compilation: Compilation, ticks: int, dynamic: int) -> tuple[float, fl
     simulated, options = compilation.simulated, compilation.options
     if simulated is None:
         raise ValueError("prefetch needs a simulated placement")
-    energy = dynamic + (options.period_ticks or ticks) * simulated.static_power
+    energy = dynamic + options.spacing(ticks) * simulated.static_power
     if options.objective == "energy":
         return energy, ticks
     if options.objective == "edp":

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,8 +15,17 @@ import h4hc
 from benchmarks.copies import without_replication
 from h4hc.ir.cost import Cost
 from h4hc.ir.system import System
-from h4hc.passes.copies import fill, offers_choice, single_modes, without_copies
+from h4hc.passes.copies import (
+    among_copies,
+    fill,
+    of_copies,
+    of_single_modes,
+    offers_choice,
+    single_modes,
+    without_copies,
+)
 from tests.models import EXAMPLE, unpack
+from tests.test_compiler import networks
 
 
 def system(*operators: tuple[int, dict[int, int]]) -> System:
@@ -57,6 +67,15 @@ def test_copies_are_matched_with_what_they_copy() -> None:
     assert plain.data["mode_resident"] == [0, 10, 10, 10, 0, 20, 20]
     distinct = replace(TWO, single=tuple(range(7)))
     assert without_copies(distinct) is distinct
+
+
+def test_single_modes_have_numbers_of_their_own() -> None:
+    alone = of_single_modes(TWO)
+    assert alone.data["mode_ptr"] == [0, 2, 4]
+    assert alone.data["mode_work"] == [1000, 100, 1000, 400]
+    assert [[cost.mode for cost in offered] for offered in alone.mode_costs] == [["reload", "resident"]] * 2
+    assert of_copies(TWO, [3, 0]) == [1, 0]
+    assert among_copies(TWO, [1, 0]) == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +147,34 @@ def test_copies_never_make_a_schedule_worse(name: str, objective: str, tmp_path:
     without = compiled(path, without_replication(target), options)
     assert without[2] == 0
     assert with_them[measure] <= without[measure]
+
+
+@pytest.fixture(scope="module")
+def pairs() -> dict[str, tuple[h4hc.Compiler, h4hc.Compiler]]:
+    """Targets with and without copies of weights."""
+    targets = [h4hc.load_target(name) for name in ("cim", "npu+cim", "npu+cim-sram")]
+    return {t.name: (h4hc.Compiler(t), h4hc.Compiler(without_replication(t))) for t in targets}
+
+
+@settings(max_examples=20, deadline=None)
+@given(networks(), st.sampled_from(["latency", "energy", "edp"]), st.booleans(), st.data())
+def test_a_target_without_copies_is_searched_on_the_way(
+    pairs: dict[str, tuple[h4hc.Compiler, h4hc.Compiler]],
+    model: onnx.ModelProto,
+    objective: str,
+    prefetch: bool,
+    data: st.DataObject,
+) -> None:
+    """So the result is no worse; fetching weights may help it, too. Splits gain in either case, by their own luck."""
+    plain = h4hc.normalise(model)
+    options = h4hc.Options(objective=objective, split=False, prefetch=prefetch)
+    found = []
+    for compiler in pairs[data.draw(st.sampled_from(sorted(pairs)))]:
+        schedule = compiler.compile(plain, options).schedule
+        assert schedule is not None
+        values = {"latency": schedule.latency, "energy": schedule.energy}
+        found.append(values.get(objective, schedule.latency * schedule.energy))
+    assert found[0] <= found[1]
 
 
 def test_copies_pay_on_a_small_network(tmp_path: Path) -> None:
