@@ -23,6 +23,7 @@ setup(
                     "start",
                     "balance",
                     "tune",
+                    "weave",
                     "flow",
                     "cut",
                     "capacity",

@@ -16,14 +16,16 @@ _ROUNDS = 240
 _UNIT = 1 << 16  # what prices per tick add up to
 _STEP = 0.8  # of the prices per tick, relative
 _BYTE_STEP = 0.3
+_MOST_OVER = 2.0  # times the capacity: a small one may be exceeded a hundredfold, and prices raised by that take long to fall
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """No placement has less than `ticks` on its busiest device; `prices` per tick, by device, that show it."""
+    """No placement has less than `ticks` on its busiest device; `prices` per tick and resident byte, by device, that show it."""
 
     ticks: int
     prices: tuple[int, ...]
+    byte_prices: tuple[int, ...]
 
 
 def least_load(data: Mapping[str, Any], mask: int = -1) -> Bound:
@@ -39,7 +41,7 @@ def least_load(data: Mapping[str, Any], mask: int = -1) -> Bound:
     devices, capacity = data["devices"], data["dev_capacity"]
     shares = [1.0 if mask >> d & 1 else 0.0 for d in range(devices)]
     per_byte = [0.0] * devices
-    best = Bound(0, tuple([_UNIT if share else 0 for share in shares]))
+    best = Bound(0, tuple([_UNIT if share else 0 for share in shares]), (0,) * devices)
     if not len(first):
         return best
     for number in range(_ROUNDS):
@@ -54,7 +56,7 @@ def least_load(data: Mapping[str, Any], mask: int = -1) -> Bound:
         total = int(least.sum()) - sum(price * limit for price, limit in zip(bytes_, capacity, strict=True))
         value = -(-total // max(1, sum(prices)))
         if value > best.ticks:
-            best = Bound(value, tuple(prices))
+            best = Bound(value, tuple(prices), tuple(bytes_))
         cheapest = np.flatnonzero(cost == np.repeat(least, np.diff(np.append(first, len(cost)))))
         chosen = cheapest[np.searchsorted(cheapest, first)]
         loads, used = [0] * devices, [0] * devices
@@ -65,6 +67,6 @@ def least_load(data: Mapping[str, Any], mask: int = -1) -> Bound:
         for d in range(devices):
             shares[d] = shares[d] / whole * (1 + _STEP * step * (loads[d] / peak - 0.5))
             if capacity[d]:
-                over = (used[d] - capacity[d]) / capacity[d]
+                over = min(_MOST_OVER, (used[d] - capacity[d]) / capacity[d])
                 per_byte[d] = max(0.0, per_byte[d] + _BYTE_STEP * step * over * best.ticks / capacity[d])
     return best

@@ -141,9 +141,33 @@ def _overlapped(candidate: _Candidate, lacks: list[tuple[Schedule, InfeasibleErr
         return True
 
     known = [(order.frames, order.period, order.starts(simulated)) for order in candidate.orders]
-    schedule = overlapped(schedule, compilation.options, fits, known)
+    options, bases = compilation.options, [schedule]
+    if candidate.tuned and not options.period_ticks:
+        bases += _dealt(compilation, schedule)
+    found = [overlapped(base, options, fits, known) for base in bases]
+    schedule = min(found, key=lambda s: (options.excess(s.latency), s.initiation_interval))
     static = round(simulated.static_power * schedule.initiation_interval)
     return replace(compilation, schedule=replace(schedule, static_energy=static))
+
+
+def _dealt(compilation: Compilation, schedule: Schedule) -> list[Schedule]:
+    """The schedule of one frame with its transfers on the channels that a search in their order has them on
+    (h4hc.passes.core.tuning); none if these are the same. Its times are too early where two of them are then on one.
+    """
+    channels = {link.name: link.channels for link in compilation.target.links}
+    tasks, queues = list[Task](), {name: list[int]() for name, _ in schedule.queues}
+    work: dict[str, int] = {}
+    for task, row in zip(schedule.tasks, simulation_of(compilation).trace[3], strict=True):
+        if task.kind == "transfer":
+            link, _, _ = task.resource.rpartition(".")
+            task = task._replace(resource=f"{link}.{row[0] % channels[link]}")
+        tasks.append(task)
+        queues.setdefault(task.resource, []).append(task.id)
+        work[task.resource] = work.get(task.resource, 0) + task.work
+    if tuple(tasks) == schedule.tasks:
+        return []
+    used = tuple((name, tuple(queue)) for name, queue in queues.items() if queue)
+    return [replace(schedule, tasks=tuple(tasks), queues=used, interval_bound=max(work.values()))]
 
 
 def _searched(compilation: Compilation) -> Iterator[_Candidate]:
@@ -227,7 +251,7 @@ def _balanced(compilation: Compilation) -> Compilation:
     return replace(
         best,
         baselines=compilation.baselines,
-        claims=compilation.claims,
+        claims=_claims(compilation, least),
         rivals=compilation.rivals,
         options=options,
     )
@@ -249,13 +273,13 @@ def _too_slow(compilation: Compilation, error: InfeasibleError) -> Compilation:
     return replace(found, options=options, refusal=error)
 
 
-def _claims(compilation: Compilation) -> tuple[Claim, ...]:
-    """The claims with a bound on the interval."""
+def _claims(compilation: Compilation, least: int | None = None) -> tuple[Claim, ...]:
+    """The claims with a bound on the interval: `least`, if that is known."""
     kind = "initiation-interval"
     if any(claim.kind == kind for claim in compilation.claims):
         return compilation.claims
     method = "prices per tick of every device and byte of capacity, in whole numbers"
-    bound = Claim(kind, _least_interval(compilation), BOUND, method)
+    bound = Claim(kind, _least_interval(compilation) if least is None else least, BOUND, method)
     return tuple(sorted((*compilation.claims, bound), key=lambda claim: claim.kind))
 
 

@@ -7,6 +7,8 @@ Rules:
 2. Local search changes devices, modes and tile counts; what moves keeps its moment (h4hc.passes.core.tuning).
 3. Where that ends far above the least work of the busiest device, further searches set out from the placement that it found, but
    from the order in which a single frame runs, begun so often that the frames allowed overlap: one that no closed loop settles into.
+   Before that, searches set out from placements and orders woven from the costs (h4hc.passes.woven); where these end with
+   something better, the further searches go on from there, in its order.
 4. If the buffers of the result do not fit after all, as the search only counts bytes, it goes on with that much less memory;
    if that does not help, with a buffer spilled.
 """
@@ -18,20 +20,29 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from h4hc.errors import InfeasibleError
-from h4hc.ir.compilation import Compilation
+from h4hc.ir.compilation import Compilation, Options
 from h4hc.ir.placement import Placement
 from h4hc.ir.system import Simulated
 from h4hc.passes.core import Problem
-from h4hc.passes.load import least_load
+from h4hc.passes.load import Bound, least_load
 from h4hc.passes.plans import Plan, simulate, to_placement
 from h4hc.passes.room import with_room
 from h4hc.passes.seeds import INTERVAL
+from h4hc.passes.woven import weaves
 
 _EVALUATIONS = {"fast": 4000, "balanced": 20_000, "exact": 60_000}
 _ROUNDS = {"fast": 0, "balanced": 2, "exact": 8}  # of further searches
 _ROUND = 20_000  # evaluations of one, at most
 _FAR = 1.25  # times the least work of the busiest device
 _ASTRAY = 1.03  # times the best interval, beyond which a round sets out from the best placement again
+_HEATS = {"fast": 0, "balanced": 1, "exact": 4}  # of woven frames
+_RACE = (
+    (24, 1500),
+    (8, 4000),
+    (3, 10_000),
+    (1, 20_000),
+)  # how many of a heat go on, for how many evaluations
+_CLOSE = 1.06  # times the interval at hand, beyond which woven frames are not searched on
 _AGAIN = 8  # the share of the evaluations, one in so many, after the first search
 _SEED = 0xD1B54A32D192ED03
 
@@ -51,6 +62,9 @@ class Order(NamedTuple):
             for row in simulated.trace[3]
         ]
         return [self.offsets[number] for number in numbers]
+
+
+_Found = tuple[int, tuple[int, ...], tuple[int, ...], Order]  # interval, modes, tile counts, order
 
 
 def settled(compilation: Compilation) -> list[Order]:
@@ -84,22 +98,53 @@ def retuned(compilation: Compilation, order: Order) -> tuple[Compilation, Order]
     options, simulated = compilation.options, simulation_of(compilation)
     data = simulated.system.data
     rounds = _ROUNDS[options.effort]
-    if not rounds or order.period <= _FAR * least_load(data).ticks:
+    bound = least_load(data)
+    if not rounds or order.period <= _FAR * bound.ticks:
         return None
     problem = Problem(data)
-    evaluations = _ROUND if options.evaluations is None else min(_ROUND, options.evaluations)
-    best = current = (order.period, tuple(simulated.modes), tuple(simulated.tiles), order)
+    most = _ROUND if options.evaluations is None else min(_ROUND, options.evaluations)
+    given: _Found = (order.period, tuple(simulated.modes), tuple(simulated.tiles), order)
+    best = current = min([given, *_woven(problem, data, bound, order.period, options, most)], key=_period)
+    own = best is not given
     for number in range(1, rounds + 1):
-        _, modes, tiles, _ = current
-        alone = _alone(problem, data, modes, tiles, options.window)
-        seed = _SEED + number
-        found = _search(problem, data, (modes, tiles), alone, evaluations, seed, options.budget_ticks)
+        _, modes, tiles, start = current
+        if not own:
+            start = _alone(problem, data, modes, tiles, options.window)
+        found = _search(problem, data, (modes, tiles), start, most, _SEED + number, options.budget_ticks)
         current = (found[2].period, *found)
-        best = min(best, current, key=lambda one: one[0])
+        best = min(best, current, key=_period)
         if current[0] > _ASTRAY * best[0]:
             current = best
     _, modes, tiles, better = best
     return None if better is order else (_with(compilation, modes, tiles), better)
+
+
+def _period(found: _Found) -> int:
+    return found[0]
+
+
+def _woven(
+    problem: Problem, data: Mapping[str, Any], bound: Bound, period: int, options: Options, most: int
+) -> list[_Found]:
+    """The best of searches of at most `most` evaluations from woven frames, by heat; none if they are much longer than
+    `period`, or if the latency has a budget."""
+    if options.budget_ticks:  # woven frames take their time
+        return []
+    whole, best = (1,) * data["operators"], list[_Found]()
+    for heat in range(_HEATS[options.effort]):
+        found = [
+            (ticks, tuple(modes), whole, Order(options.window, ticks, starts))
+            for ticks, modes, starts in weaves(problem, data, bound, options.window, heat)
+            if ticks <= _CLOSE * period
+        ]
+        for number, (kept, evaluations) in enumerate(_RACE):
+            seed, limit = _SEED + heat * len(_RACE) + number, min(most, evaluations)
+            searched = [_search(problem, data, one[1:3], one[3], limit, seed, 0) for one in found[:kept]]
+            found = sorted(((one[2].period, *one) for one in searched), key=_period)
+        best += found[:1]
+        if not found:
+            break
+    return best
 
 
 def _search(

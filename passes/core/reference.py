@@ -21,6 +21,7 @@ from h4hc.passes.core.simulation import Simulation
 from h4hc.passes.core.spilling import overflowing
 from h4hc.passes.core.starting import Start, best, offload
 from h4hc.passes.core.tuning import Shifter, Tuned, Tuning
+from h4hc.passes.core.weaving import weave
 
 MAX_TILES = 16
 MAX_FRAMES = 64
@@ -309,3 +310,9 @@ class Problem:
         mode, tile = balance(self.d, modes, tiles, evaluations, mover, rate, tuning.keep)
         tasks = self.n + self.d["tensors"] * self.d["memories"]
         return mode, tile, tuning.best.interval, [tuning.best.starts.get(c, -1) for c in range(tasks)]
+
+    def weave(
+        self, cuts: Sequence[int], prices: Sequence[int], byte_prices: Sequence[int], beam: int, alike: int
+    ) -> tuple[int, list[int], list[int]] | None:
+        """Modes and an order of as many frames in flight as there are strands between `cuts` (see weaving.py)."""
+        return weave(self.d, cuts, prices, byte_prices, beam, alike)

@@ -8,8 +8,11 @@ import pytest
 
 import h4hc
 from h4hc.ir.compilation import Compilation
+from h4hc.passes import pipeline
 from h4hc.passes import tuned as module
 from h4hc.passes.core import Problem
+from h4hc.passes.load import least_load
+from h4hc.passes.schedule import make_schedule
 from h4hc.passes.tuned import Order, retuned, simulation_of, tuned
 from tests.models import EXAMPLE
 
@@ -70,3 +73,28 @@ def test_the_order_of_one_frame_alone(compiled: Compilation) -> None:
     assert (order.period - 1) * FRAMES < latency <= order.period * FRAMES
     assert sorted(start for start in order.offsets if start >= 0) == sorted(row[3] for row in rows)
     assert all(order.offsets[row[0]] == row[3] for row in rows if row[1] < 0)
+
+
+def test_frames_are_woven_only_far_from_the_bound(compiled: Compilation) -> None:
+    data = simulation_of(compiled).system.data
+    problem, options = Problem(data), compiled.options
+    bound = least_load(data)
+    found = module._woven(problem, data, bound, 1 << 40, options, 20)
+    [(period, modes, tiles, order)] = found
+    assert problem.tune(modes, tiles, period, order.offsets, 0, 1, 7, 0, FRAMES)[2] == period
+    assert module._woven(problem, data, bound, 1 << 40, options, 20) == found
+    assert module._woven(problem, data, bound, 1, options, 20) == []
+    assert module._woven(problem, data, bound, 1 << 40, replace(options, budget_seconds=1.0), 20) == []
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_schedule_is_as_fast_as_the_search_saw_it(
+    compiled: Compilation, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a link has two channels, on which the search has transfers by their tensors."""
+    monkeypatch.setattr(module, "_SEED", seed)
+    placed, order = tuned(compiled)
+    candidate = pipeline._Candidate(replace(placed, schedule=make_schedule(placed)), (order,), tuned=True)
+    schedule = pipeline._overlapped(candidate, []).schedule
+    assert schedule is not None
+    assert schedule.initiation_interval <= order.period

@@ -125,6 +125,9 @@ PyObject *Problem_offload(Problem *p, PyObject *args);
 PyObject *Problem_balance(Problem *p, PyObject *args);
 PyObject *Problem_tune(Problem *p, PyObject *args);
 
+/* weave.c */
+PyObject *Problem_weave(Problem *p, PyObject *args);
+
 /* cut.c */
 PyObject *Problem_cut(Problem *p, PyObject *args);
 PyObject *Problem_cut_within(Problem *p, PyObject *args);

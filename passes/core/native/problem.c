@@ -225,6 +225,7 @@ static PyMethodDef Problem_methods[] = {
     {"climb", (PyCFunction)Problem_climb, METH_VARARGS, "Local search; see reference.py."},
     {"balance", (PyCFunction)Problem_balance, METH_VARARGS, "Search for the interval; see balancing.py."},
     {"tune", (PyCFunction)Problem_tune, METH_VARARGS, "Search that keeps the order; see tuning.py."},
+    {"weave", (PyCFunction)Problem_weave, METH_VARARGS, "Frames woven together; see weaving.py."},
     {"offload", (PyCFunction)Problem_offload, METH_VARARGS, "Operators to other devices; see starting.py."},
     {"best", (PyCFunction)Problem_best, METH_VARARGS, "The best of some placements; see starting.py."},
     {"overflowing", (PyCFunction)Problem_overflowing, METH_VARARGS, "Buffers to spill; see spilling.py."},
