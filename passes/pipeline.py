@@ -112,7 +112,10 @@ def _best(compilation: Compilation, balanced: bool) -> Compilation:
                 waiting.insert(0 if better.tuned else len(waiting), (better, rounds - 1))
     if not done:
         raise failure or ValueError("pipeline has nothing to choose from")
-    return min(done, key=_interval_and_latency)
+    best, *others = sorted(done, key=_interval_and_latency)
+    if not others or not compilation.options.fetches or compilation.options.period_ticks:
+        return best
+    return replace(best, rivals=(*best.rivals, ("", replace(others[0], alternatives=(), rivals=()))))
 
 
 def _hopeless(candidate: _Candidate, least: Compilation) -> bool:
@@ -270,7 +273,7 @@ def _too_slow(compilation: Compilation, error: InfeasibleError) -> Compilation:
         found = _best(replace(compilation, options=free), balanced=True)
     except InfeasibleError:
         raise error from None
-    return replace(found, options=options, refusal=error)
+    return replace(found, options=options, refusal=error, rivals=compilation.rivals)
 
 
 def _claims(compilation: Compilation, least: int | None = None) -> tuple[Claim, ...]:

@@ -13,8 +13,8 @@ Rules:
 4. Kept is what scores better. So that more choice is never worse, what each accelerator achieves alone, what there is without
    copies of weights, and the model without split operators are improved in the same way, and the best wins.
 5. Not at fast effort: the search for a plan takes longer than all the rest of it.
-6. With several frames in flight, in the cyclic order that there is (h4hc.passes.steady); the same placement with one frame
-   in flight is tried, too, because fetches may make that the faster one.
+6. With several frames in flight, in the cyclic order that there is (h4hc.passes.steady). The second-best order that the
+   pipeline found is improved, too, and the same placement with one frame in flight: fetches may make those the faster ones.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Prefetch:
             best = min([first, *(_recorded(compilation, found) for found in single)], key=score)
         baselines = {baseline.name: baseline for baseline in compilation.baselines}
         for name, rival in compilation.rivals:
-            for found in [first] if rival.placement == compilation.placement else self._alone(rival):
+            for found in self._rivalling(compilation, first, rival):
                 if name in baselines:
                     baselines[name] = _baseline(baselines[name], _schedule(found))
                 if score(found) < score(best):
@@ -69,6 +69,17 @@ class Prefetch:
             rivals=(),
             refusal=None,
         )
+
+    def _rivalling(
+        self, compilation: Compilation, first: Compilation, rival: Compilation
+    ) -> Iterator[Compilation]:
+        """What comes of `rival`, `first` being what came of `compilation`."""
+        if rival.schedule is not None and rival.schedule.frames_in_flight > 1:
+            yield _recorded(compilation, self._improved(rival))
+        elif rival.placement == compilation.placement:
+            yield first
+        else:
+            yield from self._alone(rival)
 
     def _alone(self, compilation: Compilation) -> Iterator[Compilation]:
         """The placement with one frame in flight and weights fetched; nothing if that is too slow for the frame rate."""
